@@ -77,6 +77,7 @@ _KINDS: Final = {
 }
 """The twenty kinds."""
 
+SAME_AS_1: Final = "/page/1?a=1&b=2"  # a page of its own, which is the same
 _SOUND: Final = """
 <p id="here"><a href="#here">here</a> <a href="#top">up</a> <a href="#">up</a> <a href="#%68ere">here</a>
 <a href="/page/0#h%C3%A9ll%C3%B6">there</a> <a href="/page/0#named">there</a> <a href="/page/0#:~:text=page">quoted</a>
@@ -142,7 +143,8 @@ class PlantedSite:
                 for page in pages:
                     self._elements[page].append(planted.element.format(url=target, text=text))
                 text = text if "{text}" in planted.element else ""
-                self.faults.append(Fault(kind, target, tuple(sorted(map(self.page, pages))), text))
+                sources = [*map(self.page, pages), *([self.at(OWN, SAME_AS_1)] if 1 in pages else [])]
+                self.faults.append(Fault(kind, target, tuple(sorted(sources)), text))
 
     def body_of(self, path: str) -> bytes | None:
         """A page that is well; none if there is none."""

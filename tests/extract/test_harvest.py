@@ -21,8 +21,9 @@ import duckdb
 import msgspec
 import pytest
 
-from sqspider.archive.files import Files
+from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.folder import Folder
+from sqspider.archive.gathering import Gathered
 from sqspider.archive.pack import Packed, pack
 from sqspider.archive.reading import Captured
 from sqspider.extract import working
@@ -33,7 +34,6 @@ from sqspider.extract.pool import Pool, PoolError
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Trouble
-from sqspider.extract.working import Task
 from sqspider.record import Kept, Outcome, Reason, Status
 from sqspider.tables.columns import Row
 from sqspider.tables.table import TableError
@@ -97,7 +97,7 @@ def titles_in(path: Path) -> list[str]:
 def started_to_die(start: Callable[..., None]) -> Callable[..., None]:
     """How processes are started which are killed while they read the first capture of the first task."""
 
-    def started(self: Pool, context: Any, slot: int) -> None:
+    def started(self: Pool[Any], context: Any, slot: int) -> None:
         start(self, context, slot)
         process = self._processes[-1].process
         self._at[slot] = 0
@@ -240,14 +240,14 @@ class TestGoingOn:
     def test_a_file_that_is_moved_before_its_captures_are_read_is_read_where_it_is_by_then(
         self, farm: Farm, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read = working._captures_in
+        read = working.captures_from
 
-        def moved(files: Files, task: Task) -> Iterator[Captured]:
+        def moved(files: Files, info: FileInfo, offset: int) -> Iterator[Gathered[Captured]]:
             with suppress(FileNotFoundError):
                 (farm.archive / "1.warc.gz").rename(farm.archive / "2.warc.gz")
-            return read(files, task)
+            return read(files, info, offset)
 
-        monkeypatch.setattr(working, "_captures_in", moved)  # in its processes, which are forked from this one
+        monkeypatch.setattr(working, "captures_from", moved)  # in its processes, which are forked from this one
         farm.warc.response(URL, page("a"), NOON)
         assert not farm.harvested().damage
         assert farm.titles() == [("a", None)]

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 
-from sqspider.archive.errors import DamagedError
-from sqspider.archive.reading import files_to_read, read_archive
+from sqspider.archive.reading import read_archive
+from sqspider.cli.forking import can_fork
+from sqspider.cli.links import _table
 from sqspider.extract import link_keeping
+from sqspider.extract.alone import alone
 from sqspider.extract.document import Document
-from sqspider.extract.link_keeping import LinkFileError, keep_up, open_links, read_new
+from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.linked_page import linked_page, packed, unpacked
+from sqspider.extract.pool import Pool
 from sqspider.record import Reason
 from tests.archive.warcs import LATER, Made, metadata, revisit
 from tests.extract.linked import HTML, SITE, answer, site, write
@@ -28,14 +31,20 @@ from tests.extract.linked import HTML, SITE, answer, site, write
 NAV = "<a href=/>home</a><a href=/a>first</a><a href='/b#there'>second</a>"
 
 
-def no_damage(error: DamagedError) -> None:
-    raise error
+def no_damage(why: str) -> None:
+    raise AssertionError(why)
+
+
+def filling(folder: Path, connection: sqlite3.Connection, on_damage: Callable[[str], None] = no_damage) -> Filling:
+    """Fills the table that is open."""
+    (path,) = [path for _, name, path in connection.execute("PRAGMA database_list") if name == "main"]
+    return Filling(str(folder), Path(path), connection, processes=1, forks=can_fork(), on_damage=on_damage)
 
 
 def read(folder: Path, file: Path | None = None) -> list[tuple[Any, ...]]:
     """All links, as they are in the table once the archive was read."""
-    with open_links(file or folder / "links.db") as connection:
-        read_new(files_to_read(str(folder)), connection, no_damage)
+    with open_links(file or folder / "links.db") as connection, filling(folder, connection) as it:
+        it.read_new()
         return rows(connection)
 
 
@@ -170,10 +179,11 @@ def test_who_keeps_up_reads_as_it_is_written_and_leaves_nothing(tmp_path: Path) 
             write(tmp_path, "b", site({"/a": NAV}))
         return looks == 4
 
-    with open_links(tmp_path / "links.db") as connection:
-        keep_up(files_to_read(str(tmp_path)), connection, is_over)
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection) as it:
+        it.keep_up(is_over)
         assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/a"}
-        assert read_new(files_to_read(str(tmp_path)), connection, no_damage) == 0
+        with filling(tmp_path, connection) as again:
+            assert again.read_new() == 0
         assert LinkTable(connection).count_to(f"{SITE}/b") == 2
 
 
@@ -248,8 +258,9 @@ def test_whoever_is_killed_while_reading_leaves_what_the_next_goes_on_with(
 ) -> None:
     """Killed before each statement of a reading, in turn: eight tests have an eighth of them each."""
     monkeypatch.setattr(link_keeping, "BATCH_PAGES", 2)
-    write(tmp_path, "a", captures(0, 4))
-    write(tmp_path, "b", captures(4, 6))
+    same = answer(f"{SITE}/same", NAV)
+    write(tmp_path, "a", [*captures(0, 3), revisit(same, f"{SITE}/as/same")])
+    write(tmp_path, "b", [*captures(4, 5), same])
     whole = read(tmp_path, tmp_path / "whole.db")
     database = tmp_path / "killed.db"
     for statement in range(first, 400, 8):
@@ -275,27 +286,101 @@ def killed_before(statement: int, folder: Path, database: Path) -> bool:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            with open_links(database) as connection:
+            with open_links(database) as connection, filling(folder, connection) as it:
                 connection.set_trace_callback(die)
-                read_new(files_to_read(str(folder)), connection, no_damage)
+                it.read_new()
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_two_who_read_at_once_make_one_table(tmp_path: Path) -> None:
-    write(tmp_path, "a", captures(0, 200))
+def test_a_page_that_kills_two_processes_is_told_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", site({"/": NAV, "/killer": NAV, "/b": NAV}))
+    begun: list[int] = []
+    start = Pool._start
+
+    def started(self: Pool[Any], context: Any, slot: int) -> None:
+        start(self, context, slot)
+        process = self._processes[-1].process
+        assert process.pid is not None
+        begun.append(process.pid)
+        if len(begun) <= 2:  # it dies at the second capture of the first task
+            os.kill(process.pid, signal.SIGKILL)
+            self._at[slot] = 1
+
+    monkeypatch.setattr(Pool, "_start", started)
+    told: list[str] = []
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection, told.append) as it:
+        assert it.read_new() == 3
+        assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/b"}
+    assert len(begun) == 3
+    assert told == [f"{SITE}/killer: two processes died that read it: its links are not known"]
+
+
+def test_whoever_comes_second_waits_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "a", captures(0, 20))
     whole = read(tmp_path, tmp_path / "whole.db")
-    code = (
-        "import sys; from sqspider.archive.reading import files_to_read; from sqspider.extract import link_keeping\n"
-        "link_keeping.BATCH_PAGES = 3\n"
-        "with link_keeping.open_links(sys.argv[2]) as connection:\n"
-        "    link_keeping.read_new(files_to_read(sys.argv[1]), connection, print)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "both.db")]
-    both = [subprocess.Popen(command) for _ in range(2)]
-    assert [each.wait() for each in both] == [0, 0]
-    assert read(tmp_path, tmp_path / "both.db") == whole
+    command = [sys.executable, "-m", "sqspider", "links", "--archive", str(tmp_path)]
+    with alone(str(tmp_path / "links.db")):
+        two = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        for each in two:
+            assert each.stderr is not None
+            assert each.stderr.readline() == f"waiting for who else reads into {tmp_path / 'links.db'}\n"
+        assert not (tmp_path / "links.db").exists() or read_only_count(tmp_path / "links.db") == 0
+    assert [each.wait() for each in two] == [0, 0]
+    assert sum("20 captures read" in each.communicate()[1] for each in two) == 1
+    assert read(tmp_path) == whole
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def read_only_count(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM pages").fetchone()
+        return int(number)
+
+
+def test_a_table_that_somebody_else_makes_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, is_prepared = tmp_path / "links.db", link_keeping._is_prepared
+    looks = iter([True])
+
+    def looked(connection: sqlite3.Connection, file: Path) -> bool:
+        was = is_prepared(connection, file)
+        if next(looks, False):
+            with open_links(path):
+                pass
+        return was
+
+    monkeypatch.setattr(link_keeping, "_is_prepared", looked)
+    with open_links(path) as connection:
+        assert rows(connection) == []
+
+
+def test_whoever_keeps_up_lets_others_read_first(tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    path = tmp_path / "links.db"
+    rounds = iter(range(3))
+    with open_links(path) as connection, filling(tmp_path, connection) as it:
+        with alone(str(path)):
+            it.keep_up(lambda: next(rounds, None) is None)
+        assert rows(connection) == []
+        more = iter(range(1))
+        it.keep_up(lambda: next(more, None) is None)
+        assert len(rows(connection)) == 3
+
+
+def test_an_answer_is_of_one_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    with _table(str(tmp_path), None, 1, tells=False) as (table, is_whole):
+        before = table.counts()
+        write(tmp_path, "b", site({"/a": NAV}))
+        assert len(read(tmp_path)) == 6
+        assert table.counts() == before == (1, 3)
+    assert is_whole
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> None:
@@ -303,9 +388,9 @@ def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> 
     spoilt = write(tmp_path, "b", site({"/b": NAV, "/c": NAV}))
     spoilt.write_bytes(spoilt.read_bytes()[:-200] + b"spoilt" * 30)
     write(tmp_path, "c", site({"/d": NAV}))
-    told: list[DamagedError] = []
-    with open_links(tmp_path / "links.db") as connection:
-        read_new(files_to_read(str(tmp_path)), connection, told.append)
+    told: list[str] = []
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection, told.append) as it:
+        it.read_new()
         assert {row[0] for row in rows(connection)} >= {f"{SITE}/", f"{SITE}/d"}
     assert len(told) == 1
 

@@ -125,13 +125,13 @@ def test_a_revisit_whose_original_is_lost_is_not_left_out_silently(tmp_path: Pat
 
 def test_a_cursor_is_changed_in_its_owners_transaction(tmp_path: Path) -> None:
     from sqspider.extract.cursor import Pending
-    from sqspider.extract.walking import walk
+    from sqspider.extract.walking import look
 
     captured(tmp_path)
     connection = sqlite3.connect(":memory:", isolation_level=None)
     cursor = Cursor(connection)
     connection.execute("BEGIN")
-    for _, step in walk(Folder(str(tmp_path)), cursor, print):
+    for _, step in look(Folder(str(tmp_path)), cursor, print):
         cursor.take([step])
     cursor.wait_for([Pending("key", 1)])
     cursor.note(rules="x")

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from sqspider.archive.addresses import files_at
-from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.errors import NoArchiveError
 from sqspider.cli.frontier import opened
 from sqspider.cli.link_reader import LinkReader
 from sqspider.cli.order import prepared
@@ -29,7 +28,7 @@ from sqspider.cli.wording import printable
 from sqspider.cli.worker import run_worker, worker_for
 from sqspider.crawl_row import Crawl
 from sqspider.crawl_settings import compiled
-from sqspider.extract.link_keeping import open_links, read_new
+from sqspider.extract.link_keeping import Filling, open_links
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.link_records import FrontierRecords
 from sqspider.extract.link_table import FILE, index
@@ -237,14 +236,18 @@ class CheckRun:
     def _read(self, connection: sqlite3.Connection) -> bool:
         """Whether something was captured since."""
         try:
-            return read_new(files_at(self._archive.address), connection, self._tell_damage) > 0
+            with Filling(
+                self._archive.address, Path(self._archive.address) / FILE, connection, processes=None,
+                on_damage=self._tell_damage,
+            ) as filling:  # fmt: skip
+                return filling.read_new() > 0
         except NoArchiveError:  # nothing was answered
             index(connection)
             return False
 
-    def _tell_damage(self, error: DamagedError) -> None:
+    def _tell_damage(self, why: str) -> None:
         if self._left is None:
-            self._left = printable(str(error))
+            self._left = printable(why)
 
     def _records(self, frontier: Frontier, crawl: Crawl) -> FrontierRecords:
         return FrontierRecords(frontier, [crawl], [crawl.name])

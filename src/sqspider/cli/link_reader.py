@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from sqspider.archive.addresses import files_at
 from sqspider.archive.errors import ArchiveError
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
 from sqspider.cli.forking import Forked, can_fork, fork_workers
-from sqspider.extract.link_keeping import LinkFileError, keep_up, open_links
+from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_table import FILE
 
 PAUSE_SECONDS: Final = 0.2  # between two looks at what was written
@@ -69,8 +68,12 @@ class _Reading:
             while not archive.is_dir():
                 if self._hears_the_end():
                     return GOOD
-            with open_links(archive / FILE) as connection:
-                keep_up(files_at(str(archive)), connection, self._hears_the_end)
+            path = archive / FILE
+            with (
+                open_links(path) as connection,
+                Filling(str(archive), path, connection, processes=1, forks=can_fork()) as filling,
+            ):
+                filling.keep_up(self._hears_the_end)
         except (ArchiveError, LinkFileError):
             return NOT_ALL_GOOD  # who reads the rest meets it again, and says it
         return GOOD

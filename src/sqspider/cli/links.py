@@ -13,15 +13,13 @@ from typing import Any, Final
 
 import click
 
-from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo
-from sqspider.archive.originals import originals_of
-from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
+from sqspider.cli.forking import can_fork
 from sqspider.cli.frontier import is_absent, opened
 from sqspider.cli.link_answers import Answers, Asked, Writer
-from sqspider.cli.options import crawl_option, host_name
+from sqspider.cli.options import Whole, crawl_option, host_name
 from sqspider.cli.order import row_if_named
 from sqspider.cli.output import OutputError, check_new
 from sqspider.cli.sections import Command, section
@@ -30,7 +28,7 @@ from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.wording import counted, printable
 from sqspider.environment import load_environment
 from sqspider.extract.link_graph import is_graphml, write_graph
-from sqspider.extract.link_keeping import LinkFileError, open_links, read_new
+from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import ALL_KINDS, LinkTable
 from sqspider.extract.link_records import CapturedRecords, FrontierRecords
 from sqspider.extract.link_table import FILE
@@ -84,17 +82,25 @@ which = section(
     help=f"Where the table of links is kept.  [default: {FILE} in the archive's folder; elsewhere it is not kept]",
 )
 @click.option("--overwrite", is_flag=True, help="A file of --graph that is there is replaced.")
+@click.option(
+    "--processes",
+    type=Whole(1, 512),
+    metavar="N",
+    help="So many read what is new at a time.  [default: as many as there are cores]",
+)
 @archive_option
 @pass_shared
-def links(shared: Shared, /, as_json: bool, file: Path | None, archive: str | None, **said: Any) -> int:
+def links(
+    shared: Shared, /, as_json: bool, file: Path | None, archive: str | None, processes: int | None, **said: Any
+) -> int:
     """Tell who links where, which links are broken, and what else there is to links.
 
     The answers come from a table that is kept beside the archive; what was fetched since is read first. What became of
     a target is told by the frontier's records; with --archive, where no --frontier is named, by that archive alone.
     Without a question the table is kept up, and nothing else.
 
-    Exit status 1 if --broken or --anchors finds something, if --to or --from finds nothing, or if a file of the archive
-    is damaged.
+    Exit status 1 if --broken or --anchors finds something, if --to or --from finds nothing, or if something in the
+    archive cannot be read.
     """
     question = _question(said)
     if question == "graph":
@@ -106,7 +112,7 @@ def links(shared: Shared, /, as_json: bool, file: Path | None, archive: str | No
         url=said["to"] or said["from_"],
     )
     address = archive_of(shared, archive)
-    with _table(address, file, tells=not as_json) as (table, is_whole):
+    with _table(address, file, processes or 0, tells=not as_json) as (table, is_whole):
         if question is None:
             captured, number = table.counts()
             print(f"{counted(captured, 'URL', 'URLs')} captured, with {counted(number, 'link', 'links')}")
@@ -131,22 +137,24 @@ def _question(said: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[LinkTable, bool]]:
+def _table(address: str, file: Path | None, processes: int, *, tells: bool) -> Iterator[tuple[LinkTable, bool]]:
     """The table of an archive, kept up; and whether all of the archive could be read."""
-    files = files_to_read(address)
     told = _Told()
-    originals_of(files).on_record = told.looked
-    damages: list[DamagedError] = []
+    damages: list[str] = []
 
-    def on_damage(error: DamagedError) -> None:
-        damages.append(error)
-        print(f"damaged: {printable(str(error))}", file=sys.stderr)
+    def on_damage(why: str) -> None:
+        damages.append(why)
+        print(f"damaged: {printable(why)}", file=sys.stderr)
 
     with _place(address, file) as path:
         try:
             with open_links(path) as connection:
                 begun = time.monotonic()
-                number = read_new(files, connection, on_damage, told.read)
+                with Filling(
+                    address, path, connection, processes=processes, forks=can_fork(), on_damage=on_damage,
+                    on_read=told.read, on_record=told.looked,
+                ) as filling:  # fmt: skip
+                    number = filling.read_new(lambda: print(f"waiting for who else reads into {path}", file=sys.stderr))
                 if number and tells:
                     took = time.monotonic() - begun
                     print(f"{counted(number, 'capture', 'captures')} read in {took:.1f} s", file=sys.stderr)
@@ -157,6 +165,7 @@ def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[Li
                         "before, and that is not in the archive",
                         file=sys.stderr,
                     )
+                connection.execute("BEGIN")  # an answer is of one moment, whoever reads more meanwhile
                 yield table, not damages
         except LinkFileError as error:
             raise click.ClickException(f"{error}.") from None
@@ -183,13 +192,14 @@ class _Told:
 
     def looked(self, _: FileInfo) -> None:
         self._looked += 1
-        self._tell(f"looked for what revisits refer to in {self._looked:,} records", self._looked)
+        if self._looked % 100 == 0:
+            self._tell(f"looked for what revisits refer to in {self._looked:,} records")
 
     def read(self, captures: int) -> None:
-        self._tell(f"read {captures:,} captures", captures)
+        self._tell(f"read {captures:,} captures")
 
-    def _tell(self, what: str, number: int) -> None:
-        if number % 100 == 0 and (now := time.monotonic()) >= self._next:
+    def _tell(self, what: str) -> None:
+        if (now := time.monotonic()) >= self._next:
             self._next = now + EVERY_SECONDS
             print(what, file=sys.stderr)
 

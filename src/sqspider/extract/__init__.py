@@ -6,7 +6,8 @@ fields of one's   rules, rules_said; paths, selectors, scanning; values; applyin
 rows of a page    extractor, reading, tally; fetch_columns, picking
 the way to them   harvest, following, sample; tasks, pool, working; walking, cursor, ledger, alone
 links of a page   page_links; linked_page
-the link table    link_table, link_keeping; link_queries, link_records, link_faults, link_graph
+the link table    link_table; link_keeping, link_working
+what it is asked  link_queries, link_records, link_faults, link_graph
 a check's report  report_gathering, report_findings; report_text, report_json, report_junit, report_markdown
 pages alike       duplicates, simhash; contents
 """

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, takewhile
 from typing import Final
 
 import msgspec
@@ -23,13 +23,13 @@ from sqspider.extract.cursor import Step
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.ledger import Ledger
 from sqspider.extract.picking import Picking, places_of
-from sqspider.extract.pool import Pool
+from sqspider.extract.pool import Pool, cores
 from sqspider.extract.rules import Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Tally
-from sqspider.extract.tasks import Piece, ranges, waiting
+from sqspider.extract.tasks import Piece, ranges, waiting, worked_off
 from sqspider.extract.walking import look
-from sqspider.extract.working import Result, Task, Work
+from sqspider.extract.working import Rows, Task, Work
 from sqspider.tables.columns import chosen
 from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.target import How
@@ -168,26 +168,14 @@ class Harvest:
 
     def _work_off(self, pieces: Iterator[Piece]) -> bool:
         """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
-        steps: dict[int, list[Step]] = {}
         gone = set[str]()
-
-        def tasks() -> Iterator[Task]:
-            for piece in pieces:
-                if self.came.was_stopped:
-                    return
-                steps[piece.task.number] = piece.steps
-                yield piece.task
-
-        for task, result in self._pool.results(tasks()):
-            made = steps.pop(task.number)
-            if result.is_gone:
-                gone.add(task.file)  # what it held lies in another file by now, and is not taken yet
-            else:
-                self._take(task, result, [step for step in made if not (step.is_end and step.file in gone)])
+        wanted = takewhile(lambda _: not self.came.was_stopped, pieces)
+        for piece, result in worked_off(self._pool, wanted, gone):
+            self._take(piece.task, result, piece.steps)
         self._ledger.commit()
         return bool(gone)
 
-    def _take(self, task: Task, result: Result, steps: list[Step]) -> None:
+    def _take(self, task: Task, result: Rows, steps: list[Step]) -> None:
         for chunk in result.chunks:
             self._ledger.table.write(chunk)
         still = set(result.pending)
@@ -210,8 +198,3 @@ class Harvest:
 
     def _damaged(self, error: DamagedError) -> None:
         self.came.damage[error.file or ""] = str(error)
-
-
-def cores() -> int:
-    """How many processes can work at a time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
+from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import Files
-from sqspider.extract.cursor import Cursor, Step
-from sqspider.extract.document import Document
+from sqspider.archive.files import FileInfo
+from sqspider.archive.originals import originals_of
+from sqspider.archive.reading import files_to_read
+from sqspider.extract.alone import BusyError, alone
+from sqspider.extract.cursor import Cursor
 from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
-from sqspider.extract.linked_page import LinkedPage, linked_page
-from sqspider.extract.walking import walk
+from sqspider.extract.link_working import Links, LinkWork
+from sqspider.extract.linked_page import LinkedPage
+from sqspider.extract.pool import Here, Pool, cores
+from sqspider.extract.tasks import Piece, ranges, worked_off
+from sqspider.extract.walking import look
+from sqspider.tables.table import TableError
 
 BATCH_PAGES: Final = 2000  # that are committed together, at most
 BATCH_LINKS: Final = 50_000
 _BUSY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.2  # between two looks whether somebody else has ended
 _CACHE_KIB: Final = 64 * 1024
 
 
@@ -61,72 +71,155 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
+    if _is_prepared(connection, path):
         return
-    if version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise LinkFileError(f"{path} is no link table of this version: remove it, and it is made anew, or say --links")
     connection.execute("BEGIN IMMEDIATE")
-    prepare(connection)
-    Cursor(connection)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    if not _is_prepared(connection, path):  # nor by somebody who came first
+        prepare(connection)
+        Cursor(connection)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 
 
-def read_new(
-    files: Files,
-    connection: sqlite3.Connection,
-    on_damage: Callable[[DamagedError], None],
-    on_read: Callable[[int], None] = lambda _: None,
-) -> int:
-    """Add to the table what is in the archive and was not read yet; how many captures.
+def _is_prepared(connection: sqlite3.Connection, path: Path) -> bool:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return True
+    if version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise LinkFileError(f"{path} is no link table of this version: remove it, and it is made anew, or say --links")
+    return False
 
-    Captures and the step that they were read by are one transaction. ``on_read`` gets the number so far. Raises
-    :class:`sqspider.ArchiveError` where there is no archive.
+
+class Filling:
+    """Adds to the table of an archive what was not read yet. A context manager: at its end its processes are gone.
+
+    Captures and the steps that they were read by are one transaction. Raises :class:`sqspider.ArchiveError`, also where
+    there is no archive, and :class:`LinkFileError`.
     """
-    batch = _Batch(connection)
-    damaged: set[str] = set()
 
-    def tell(error: DamagedError) -> None:
-        if str(error) not in damaged:
-            damaged.add(str(error))
-            on_damage(error)
+    def __init__(
+        self,
+        archive: str,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        processes: int | None = 0,
+        forks: bool = False,
+        on_damage: Callable[[str], None] = lambda _: None,
+        on_read: Callable[[int], None] = lambda _: None,
+        on_record: Callable[[FileInfo], None] = lambda _: None,
+    ) -> None:
+        """``processes``: 0 are as many as there are cores; none: this one does it. ``forks``: nothing here has threads
+        yet. ``on_damage`` is told once of each that it could not be read, ``on_read`` the captures so far, and
+        ``on_record`` of each record that is looked at for the originals of revisits."""
+        self._work = LinkWork(archive)
+        self._files = files_to_read(archive)
+        self._originals = originals_of(self._files)
+        self._originals.on_record = on_record
+        self._path = path
+        self._batch = _Batch(connection)
+        self._connection = connection
+        self._processes = processes
+        self._forks = forks and not is_bucket(archive)  # which has connections by then
+        self._on_damage = on_damage
+        self._on_read = on_read
+        self._held = ExitStack()
+        self._pool: Pool[Links] | Here[Links] | None = None
+        self._numbers = count()
+        self._told = set[str]()
+        self._captures = 0
 
-    total = 0
-    while number := _read_once(files, batch, tell, on_read, total):
-        total += number
-    index(connection)
-    return total
+    def __enter__(self) -> Filling:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
-def keep_up(files: Files, connection: sqlite3.Connection, is_over: Callable[[], bool]) -> None:
-    """Add to the table what is written to the archive, as it is written, until that is over.
+    def read_new(self, on_wait: Callable[[], None] = lambda: None) -> int:
+        """Add all that there is; how many captures. Whoever else adds to it just now is waited for, once ``on_wait``
+        was told."""
+        with self._waited_for(on_wait):
+            while self._read():
+                pass
+            index(self._connection)
+        return self._captures
 
-    ``is_over`` waits a while, and tells. Links are not found by their targets yet, and what is damaged is not told:
-    :func:`read_new` does both. Raises as that does, but waits for an archive that is not there yet.
-    """
-    batch = _Batch(connection)
-    while not is_over():
-        with suppress(NoArchiveError):
-            _read_once(files, batch, lambda _: None, lambda _: None, 0)
+    def keep_up(self, is_over: Callable[[], bool]) -> None:
+        """Add what is written to the archive, as it is written, until that is over.
 
+        ``is_over`` waits a while, and tells. Links are not found by their targets yet: :meth:`read_new` does that. An
+        archive that is not there yet is waited for, and whoever else adds to it is let do so.
+        """
+        while not is_over():
+            with suppress(NoArchiveError, BusyError), self._turn():
+                self._read()
 
-def _read_once(
-    files: Files,
-    batch: _Batch,
-    on_damage: Callable[[DamagedError], None],
-    on_read: Callable[[int], None],
-    before: int,
-) -> int:
-    """Go through the archive as it is now; how many captures were new. ``before``: how many there were already."""
-    number = 0
-    for captured, step in walk(files, batch.cursor, on_damage):
-        page = None if captured is None else linked_page(Document(captured))
-        batch.take(page, step)
-        number += captured is not None
-        on_read(before + number)
-    batch.commit()
-    return number
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Within it nobody else adds to the table. Raises :class:`BusyError` where somebody does."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(str(self._path)))
+            except BusyError:
+                raise
+            except TableError as error:
+                raise LinkFileError(f"{error}: say --links FILE for another place") from error
+            yield
+
+    @contextmanager
+    def _waited_for(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """The same, once nobody else does."""
+        with ExitStack() as held:
+            for looks in count():
+                try:
+                    held.enter_context(self._turn())
+                    break
+                except BusyError:
+                    if looks == 0:
+                        on_wait()
+                    time.sleep(_LOOK_SECONDS)
+            yield
+
+    def _read(self) -> bool:
+        """Go through the archive as it is now; whether any captures were new, or may be by now."""
+        before = self._captures
+        looked = look(self._files, self._batch.cursor, self._damaged)
+        is_moved = self._work_off(ranges(looked, self._numbers, self._originals.spot))
+        return is_moved or self._captures > before
+
+    def _work_off(self, pieces: Iterator[Piece]) -> bool:
+        """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
+        gone = set[str]()
+        first = next(pieces, None)
+        if first is None:  # no process is started for it
+            return False
+        for piece, links in worked_off(self._begun(), chain([first], pieces), gone):
+            self._batch.take(links, piece)
+            self._captures += piece.task.captures
+            for text in links.damage.values():
+                self._tell(text)
+            for url in links.killing:
+                self._tell(f"{url}: two processes died that read it: its links are not known")
+            self._on_read(self._captures)
+        self._batch.commit()
+        return bool(gone)
+
+    def _begun(self) -> Pool[Links] | Here[Links]:
+        """Who does the tasks."""
+        if self._pool is None:
+            if self._processes is None:
+                self._pool = Here(self._work)
+            else:
+                self._pool = self._held.enter_context(Pool(self._work, self._processes or cores(), forks=self._forks))
+        return self._pool
+
+    def _damaged(self, error: DamagedError) -> None:
+        self._tell(str(error))
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._on_damage(text)
 
 
 class _Batch:
@@ -137,28 +230,28 @@ class _Batch:
         self._connection = connection
         self._writer = LinkWriter(connection)
         self._pages: list[LinkedPage] = []
-        self._steps: list[Step] = []
-        self._links = 0
+        self._pieces: list[Piece] = []
+        self._size = 0  # links
 
-    def take(self, page: LinkedPage | None, step: Step) -> None:
-        self._steps.append(step)
-        if page is not None:
-            self._pages.append(page)
-            self._links += len(page.links or ())
-        if len(self._steps) >= BATCH_PAGES or self._links >= BATCH_LINKS:
+    def take(self, links: Links, piece: Piece) -> None:
+        pages = links.pages()
+        self._pages += pages
+        self._pieces.append(piece)
+        self._size += sum(len(page.links or ()) for page in pages)
+        if sum(len(piece.steps) for piece in self._pieces) >= BATCH_PAGES or self._size >= BATCH_LINKS:
             self.commit()
 
     def commit(self) -> None:
-        if not self._steps:
+        if not self._pieces:
             return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._writer.add(self._pages)
-            self.cursor.take(self._steps)
+            self.cursor.take(step for piece in self._pieces for step in piece.steps)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._writer.forget()
             raise
-        self._pages, self._steps, self._links = [], [], 0
+        self._pages, self._pieces, self._size = [], [], 0

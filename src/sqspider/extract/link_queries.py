@@ -53,7 +53,7 @@ _COUNT_TO: Final = "SELECT kind, count(*) FROM links WHERE target = (SELECT id F
 _PAGE: Final = """
 SELECT urls.url, at, http_status, coalesce(media_type, ''), coalesce(title, ''), links
 FROM pages JOIN urls ON urls.id = pages.url"""
-_UNREAD: Final = "SELECT count(*) FROM pages WHERE http_status IS NULL AND media_type IS NULL AND links = 0"
+_UNREAD: Final = "SELECT count(*) FROM pages WHERE read_at IS NULL"
 _REDIRECTS: Final = """
 SELECT source.url, target.url FROM links INDEXED BY links_redirects
     JOIN urls AS source ON source.id = page JOIN urls AS target ON target.id = links.target

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 if TYPE_CHECKING:
     from sqspider.archive.files import Files
     from sqspider.extract.linked_page import LinkedPage
 
 FILE: Final = "links.db"  # its name in an archive's folder
-VERSION: Final = 1
+VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE urls (
@@ -31,6 +29,7 @@ CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE pages (  -- what was captured, pages or not: of each URL the latest
     url INTEGER PRIMARY KEY REFERENCES urls,
     at REAL NOT NULL,  -- seconds since the epoch
+    read_at REAL,  -- of the capture that all else is of, which may be earlier; none was read
     http_status INTEGER,
     media_type TEXT,
     title TEXT,
@@ -62,14 +61,13 @@ _ADD_URL: Final = "INSERT INTO urls (url, reason) VALUES (?, ?) ON CONFLICT DO N
 _ADD_TEXT: Final = "INSERT INTO texts (text) VALUES (?) ON CONFLICT DO NOTHING"
 _URL_IDS: Final = "SELECT url, urls.id FROM json_each(?) JOIN urls ON url = value"
 _TEXT_IDS: Final = "SELECT text, texts.id FROM json_each(?) JOIN texts ON text = value"
-# What is known of a revisit alone is older than anything: an answer that is read after it has the links.
-_KNOWN: Final = """
-SELECT url, iif(http_status IS NULL AND media_type IS NULL AND links = 0, -1.0, at)
-FROM json_each(?) JOIN pages ON url = value"""
-_UNCHANGED: Final = """
-INSERT INTO pages (url, at, links) VALUES (?, ?, 0) ON CONFLICT (url) DO UPDATE SET at = excluded.at"""
+_READ: Final = "SELECT url, read_at FROM json_each(?) JOIN pages ON url = value WHERE read_at IS NOT NULL"
+_SEEN: Final = """
+INSERT INTO pages (url, at, links) VALUES (?, ?, 0) ON CONFLICT (url) DO UPDATE SET at = max(at, excluded.at)"""
 _FORGET_LINKS: Final = "DELETE FROM links WHERE page = ?"
-_ADD_PAGE: Final = "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_PAGE: Final = """
+UPDATE pages SET read_at = ?2, http_status = ?3, media_type = ?4, title = ?5, anchors = ?6, links = ?7
+WHERE url = ?1"""
 _ADD_LINK: Final = "INSERT INTO links VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -103,32 +101,27 @@ class LinkWriter:
         self._urls.known.clear()
         self._texts.known.clear()
 
-    def add(self, pages: Iterable[LinkedPage]) -> None:
-        """Take captures, in whatever order. One that was taken before, or is older than what is there, changes
-        nothing."""
-        latest: dict[str, LinkedPage] = {}
-        for page in sorted(pages, key=lambda page: page.at):
-            before = latest.get(page.url)
-            if before is None or (page.links is not None and before.at < page.at):
-                latest[page.url] = page
-            elif page.links is None:  # as they were just before
-                latest[page.url] = msgspec.structs.replace(before, at=page.at)
-        pages = list(latest.values())
-        self._urls.add(_ADD_URL, dict(_urls_of(pages)))
-        self._texts.add(_ADD_TEXT, dict.fromkeys(_texts_of(pages)))
-        new = self._newer(pages)
-        write = self._connection.executemany
-        write(_UNCHANGED, [(self._urls.known[page.url], page.at) for page in new if page.links is None])
-        new = [page for page in new if page.links is not None]
-        write(_FORGET_LINKS, [(self._urls.known[page.url],) for page in new])
+    def add(self, pages: Collection[LinkedPage]) -> None:
+        """Take captures, in whatever order: of each URL the latest that was read counts, and the latest of all says
+        when. One that was taken before changes nothing."""
+        read: dict[str, LinkedPage] = {}
+        for page in pages:
+            if page.links is not None and (page.url not in read or read[page.url].at < page.at):
+                read[page.url] = page
+        self._urls.add(_ADD_URL, dict(_urls_of(read.values(), pages)))
+        self._texts.add(_ADD_TEXT, dict.fromkeys(_texts_of(read.values())))
+        ids, write = self._urls.known, self._connection.executemany
+        write(_SEEN, [(ids[page.url], page.at) for page in pages])
+        new = self._newer(read.values())
+        write(_FORGET_LINKS, [(ids[page.url],) for page in new])
         write(_ADD_PAGE, map(self._page_row, new))
         write(_ADD_LINK, (row for page in new for row in self._link_rows(page)))
         self._urls.bound()
         self._texts.bound()
 
-    def _newer(self, pages: Sequence[LinkedPage]) -> list[LinkedPage]:
+    def _newer(self, pages: Collection[LinkedPage]) -> list[LinkedPage]:
         ids = self._urls.known
-        known = dict(self._connection.execute(_KNOWN, (json.dumps([ids[page.url] for page in pages]),)))
+        known = dict(self._connection.execute(_READ, (json.dumps([ids[page.url] for page in pages]),)))
         return [page for page in pages if known.get(ids[page.url], float("-inf")) < page.at]
 
     def _page_row(self, page: LinkedPage) -> tuple[object, ...]:
@@ -156,16 +149,16 @@ class LinkWriter:
             )
 
 
-def _urls_of(pages: Sequence[LinkedPage]) -> Iterable[tuple[str, str | None]]:
-    for page in pages:
+def _urls_of(read: Iterable[LinkedPage], pages: Iterable[LinkedPage]) -> Iterable[tuple[str, str | None]]:
+    for page in read:
         for link in page.links or ():
             yield link.to or link.written, link.reason
     for page in pages:
         yield page.url, None
 
 
-def _texts_of(pages: Sequence[LinkedPage]) -> Iterable[str]:
-    for page in pages:
+def _texts_of(read: Iterable[LinkedPage]) -> Iterable[str]:
+    for page in read:
         for link in page.links or ():
             yield from filter(None, (link.rel, link.text, link.fragment))
 

@@ -31,7 +31,7 @@ class LinkedPage(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = ""
     title: str = ""
     anchors: bytes | None = None  # see ``packed``; none: it is not known which there are
-    links: tuple[PageLink, ...] | None = ()  # each once, in document order; none: as they were, for nothing has changed
+    links: tuple[PageLink, ...] | None = ()  # each once, in document order; none: they are not known from it
 
 
 def linked_page(document: Document) -> LinkedPage | None:

@@ -1,7 +1,7 @@
 """Processes that do tasks, and are replaced when a page kills them. Results come in the order of their tasks.
 
 A process that dies (no memory, a fault of a library) had said which capture it was at. Its tasks are done again by
-others; a capture at which two have died is not looked at any more, and has a row that says so.
+others; a capture at which two have died is not looked at any more, and what comes of it says so.
 
 The first processes are forked, before anything has threads; those that take the place of dead ones are spawned.
 """
@@ -15,16 +15,16 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray, SynchronizedArray
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sqspider.archive.errors import ArchiveError
-from sqspider.extract.working import Result, Task, Work, Worker
+from sqspider.extract.working import Result, ResultT, Task
 from sqspider.frontier import FrontierError
 
 MAX_DEATHS: Final = 2  # at one capture
@@ -33,6 +33,23 @@ _AHEAD: Final = 2  # tasks that a process has, so that it need not wait for the 
 _WINDOW: Final = 4  # tasks, for each process, whose results may wait for those before them
 _OBJECTS: Final = 100_000  # that come before cycles are looked for: rows have none, and are many
 _CAPTURES: Final = 1 << 20  # of a task: what a process is at is one number, written at once
+
+
+_ResultT = TypeVar("_ResultT", bound=Result, covariant=True)
+
+
+class Doing(Protocol[_ResultT]):
+    """Does tasks."""
+
+    def do(self, task: Any) -> _ResultT:
+        """Raises :class:`ArchiveError`, :class:`FrontierError` and ``ValueError``."""
+
+
+class ToDo(Protocol[_ResultT]):
+    """What all tasks have in common. It can be sent to another process."""
+
+    def worker(self, note: Callable[[int], None]) -> AbstractContextManager[Doing[_ResultT]]:
+        """Who does it. ``note`` is to be told which capture is looked at, before it is."""
 
 
 class PoolError(ArchiveError):
@@ -49,10 +66,24 @@ class _Process:
         self.tasks: deque[Task] = deque()
 
 
-class Pool:
+class Here(Generic[ResultT]):
+    """Does tasks in this process: for few, where none can be forked, and to start one takes longer. A page that kills
+    it ends all."""
+
+    def __init__(self, work: ToDo[ResultT]) -> None:
+        self._work = work
+
+    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, ResultT]]:
+        """As :meth:`Pool.results`. Raises what whoever does them raises."""
+        with self._work.worker(lambda _: None) as worker:
+            for task in tasks:
+                yield task, worker.do(task)
+
+
+class Pool(Generic[ResultT]):
     """A context manager: at its end the processes are gone, whatever they were at."""
 
-    def __init__(self, work: Work, processes: int, *, forks: bool) -> None:
+    def __init__(self, work: ToDo[ResultT], processes: int, *, forks: bool) -> None:
         self._work = work
         self._at = RawArray("q", [-1] * processes)  # by slot: what each is at
         self._processes: list[_Process] = []
@@ -64,7 +95,7 @@ class Pool:
         for slot in range(processes):
             self._start(context, slot)
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Pool[ResultT]:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -74,12 +105,12 @@ class Pool:
             one.process.join()
             one.pipe.close()
 
-    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, ResultT]]:
         """Do tasks, whose numbers follow on each other. Raises :class:`PoolError`."""
         coming = iter(tasks)
         lost: deque[Task] = deque()  # of processes that died
         due: deque[int] = deque()  # the numbers of tasks whose results are to be handed out, in their order
-        done: dict[int, tuple[Task, Result]] = {}
+        done: dict[int, tuple[Task, ResultT]] = {}
         while True:
             while (one := self._free()) is not None:
                 task = lost.popleft() if lost else next(coming, None) if len(due) < self._window else None
@@ -105,7 +136,7 @@ class Pool:
         with suppress(BrokenPipeError):  # it has died, which shows when it is listened to
             one.pipe.send(task)
 
-    def _received(self, lost: deque[Task]) -> Iterator[tuple[_Process, Result]]:
+    def _received(self, lost: deque[Task]) -> Iterator[tuple[_Process, ResultT]]:
         """What those who work have to say; the tasks of those that died are put to the ``lost`` ones."""
         busy = {one.pipe: one for one in self._processes if one.tasks}
         ready = set(wait(list(busy)))
@@ -129,7 +160,7 @@ class Pool:
             self._idle_deaths += 1
             if self._idle_deaths > MAX_IDLE_DEATHS:
                 raise PoolError(
-                    f"the processes that make rows die at once, the last with {one.process.exitcode}: there is not "
+                    f"the processes that read die at once, the last with {one.process.exitcode}: there is not "
                     "memory enough, perhaps. Ask for fewer with --processes"
                 )
         else:
@@ -158,6 +189,11 @@ class Pool:
         self._processes.append(_Process(process, ours, slot))
 
 
+def cores() -> int:
+    """How many processes can work at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _speak_elsewhere() -> None:
     """What one's own code prints is no row, nor told to whoever reads what this program prints."""
     sys.stdout = sys.stderr
@@ -177,7 +213,9 @@ def _end_with_parent() -> None:
         threading.Thread(target=end, name="parent", daemon=True).start()
 
 
-def _run(work: Work, pipe: Connection, inherited: Sequence[Connection], at: SynchronizedArray[Any], slot: int) -> None:
+def _run(
+    work: ToDo[Result], pipe: Connection, inherited: Sequence[Connection], at: SynchronizedArray[Any], slot: int
+) -> None:
     """A process: it ends with its pipe, and so with whoever started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -192,7 +230,7 @@ def _run(work: Work, pipe: Connection, inherited: Sequence[Connection], at: Sync
         at[slot] = -1 if capture < 0 else number * _CAPTURES + capture
 
     try:
-        with Worker(work, note) as worker:
+        with work.worker(note) as worker:
             while True:
                 task: Task = pipe.recv()
                 number = task.number

@@ -17,7 +17,7 @@ from sqspider.extract.document import Document
 from sqspider.extract.harvest import LOOKED_AT_ONCE, Came, Order
 from sqspider.extract.tasks import ranges
 from sqspider.extract.walking import look
-from sqspider.extract.working import Result, Work, Worker
+from sqspider.extract.working import Rows, Work, Worker
 from sqspider.tables.columns import Row
 
 
@@ -56,7 +56,7 @@ def _documents(order: Order, worker: Worker, came: Came, on_progress: Callable[[
             lambda error: came.damage.update({error.file or "": str(error)}),
         )
         for piece in ranges(found, count(), originals.spot if order.frontier is None else None):
-            result = Result(piece.task.number)
+            result = Rows(piece.task.number)
             for _, document in worker.documents(piece.task, result):
                 yield document
             came.captures += result.captures

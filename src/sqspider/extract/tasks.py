@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from sqspider.archive.gathering import Sight
 from sqspider.archive.originals import Reference, Spot
 from sqspider.extract.cursor import Cursor, Step
-from sqspider.extract.working import Task
+from sqspider.extract.pool import Here, Pool
+from sqspider.extract.working import ResultT, Task
 
 TASK_CAPTURES: Final = 64
 TASK_BYTES: Final = 8 * 1024 * 1024  # of what was captured, unless one alone is larger
@@ -60,3 +61,24 @@ def waiting(cursor: Cursor, numbers: count[int]) -> Iterator[Piece]:
     while some:
         yield Piece(Task(next(numbers), waiting=tuple(some)), [])
         some = cursor.pending(some[-1], WAITING)
+
+
+def worked_off(
+    pool: Pool[ResultT] | Here[ResultT], pieces: Iterable[Piece], gone: set[str]
+) -> Iterator[tuple[Piece, ResultT]]:
+    """Have tasks done; what came of each, in their order, with what was read then. Of those whose files were moved
+    before they could be read there is nothing: they are put to the ``gone`` ones. Raises as :meth:`Pool.results`."""
+    under_way: dict[int, Piece] = {}
+
+    def tasks() -> Iterator[Task]:
+        for piece in pieces:
+            under_way[piece.task.number] = piece
+            yield piece.task
+
+    for task, result in pool.results(tasks()):
+        piece = under_way.pop(task.number)
+        if result.is_gone:
+            gone.add(task.file)  # what it held lies in another file by now, and is not taken yet
+        else:
+            steps = [step for step in piece.steps if not (step.is_end and step.file in gone)]
+            yield piece._replace(steps=steps), result

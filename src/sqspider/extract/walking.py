@@ -7,7 +7,6 @@ Whoever walks takes the steps (``Cursor.take``) in the transaction in which he k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
@@ -15,52 +14,31 @@ from sqspider.archive.gathering import Gathered, Sight, sights_from
 from sqspider.archive.members import can_be_joined
 from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
 from sqspider.archive.names import mark_of_rewritten
-from sqspider.archive.reading import Captured, captures_from
 from sqspider.extract.cursor import Cursor, Step
 
-T = TypeVar("T", Captured, Sight)
 Damaged = Callable[[DamagedError], None]
 
 
-def walk(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Captured | None, Step]]:
-    """The captures that were not read yet, each with the step that was made with it; and steps without one.
-
-    It goes through the files that there are now. Whoever wants all walks again, once he has taken the steps, until no
-    more come: for what was written meanwhile, or moved. What cannot be read is told ``on_damage``, and the other files
-    are read; the next walk tells it again. Raises :class:`sqspider.ArchiveError` where there is no archive.
-    """
-    return _walk(files, cursor, on_damage, captures_from)
-
-
 def look(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Sight | None, Step]]:
-    """The same without what was captured: for who hands it out to others."""
-    return _walk(files, cursor, on_damage, sights_from)
+    """The captures that were not read yet, passed over, each with the step that is made with it; and steps without one.
 
-
-def _walk(
-    files: Files,
-    cursor: Cursor,
-    on_damage: Damaged,
-    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
-) -> Iterator[tuple[T | None, Step]]:
+    It goes through the files that there are now. Whoever wants all looks again, once he has taken the steps, until no
+    more come: for what was written meanwhile, or moved. What cannot be read is told ``on_damage``, and the other files
+    are read; the next look tells it again. Raises :class:`sqspider.ArchiveError` where there is no archive.
+    """
     while True:
         is_moved = has_any = False
-        for found, step in _walk_once(files, cursor, on_damage, read):
+        for found, step in _look_once(files, cursor, on_damage):
             if step is None:
                 is_moved = True
                 continue
             has_any = has_any or found is not None
             yield found, step
-        if has_any or not is_moved:  # who got any walks again; till he has taken the steps, others would come twice
+        if has_any or not is_moved:  # who got any looks again; till he has taken the steps, others would come twice
             return
 
 
-def _walk_once(
-    files: Files,
-    cursor: Cursor,
-    on_damage: Damaged,
-    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
-) -> Iterator[tuple[T | None, Step | None]]:
+def _look_once(files: Files, cursor: Cursor, on_damage: Damaged) -> Iterator[tuple[Sight | None, Step | None]]:
     """Through the files that there are now; without a step: one was moved meanwhile, so there are others by now."""
     walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
     standing = _standing(files, cursor)
@@ -70,12 +48,10 @@ def _walk_once(
         if offset is None or (info.is_open and info.size == offset):
             continue
         if not can_be_joined(files, info.name):  # from its midst on nothing of it can be unpacked
-            offset = 0
-            if read is sights_from:
-                on_damage(_needs_dictionary(files, info.name))
-                continue
+            on_damage(_needs_dictionary(files, info.name))
+            continue
         try:
-            yield from _unread(files, cursor, info, offset, read(files, info, offset), walked, names)
+            yield from _unread(files, cursor, info, offset, sights_from(files, info, offset), walked, names)
         except NoArchiveError:
             if files.info(info.name) is not None:
                 raise
@@ -123,10 +99,10 @@ def _unread(
     cursor: Cursor,
     info: FileInfo,
     offset: int,
-    found: Iterator[Gathered[T]],
+    found: Iterator[Gathered[Sight]],
     walked: set[str],
     standing: set[str],
-) -> Iterator[tuple[T | None, Step]]:
+) -> Iterator[tuple[Sight | None, Step]]:
     met = cursor.origins_in(info.name)
     states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
     is_rewritten = mark_of_rewritten(info.name) is not None  # of others' files several may have one and the same id

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,6 +40,10 @@ class Work(NamedTuple):
     selection: Selection
     encoder: Encoder | None  # none: no chunks are made, but documents asked for
 
+    def worker(self, note: Callable[[int], None]) -> Worker:
+        """Who does it."""
+        return Worker(self, note)
+
 
 class Task(msgspec.Struct):
     """Some captures: of a file, from an offset on; or those that waited, by what is known of them."""
@@ -57,12 +61,20 @@ class Result(msgspec.Struct):
     """What came of a task."""
 
     number: int
-    chunks: list[bytes] = msgspec.field(default_factory=list)
     captures: int = 0
-    tally: Tally = msgspec.field(default_factory=Tally)
-    pending: list[Pending] = msgspec.field(default_factory=list)  # whose records are open
     is_gone: bool = False  # the file was packed, or erased: nothing came of it
     damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file, in words
+
+
+ResultT = TypeVar("ResultT", bound=Result)
+
+
+class Rows(Result):
+    """What came of one that makes rows."""
+
+    chunks: list[bytes] = msgspec.field(default_factory=list)
+    tally: Tally = msgspec.field(default_factory=Tally)
+    pending: list[Pending] = msgspec.field(default_factory=list)  # whose records are open
 
 
 class Worker:
@@ -85,9 +97,9 @@ class Worker:
     def __exit__(self, *error: object) -> None:
         self._opened.__exit__(None, None, None)
 
-    def do(self, task: Task) -> Result:
+    def do(self, task: Task) -> Rows:
         """Raises :class:`sqspider.archive.errors.ArchiveError` and :class:`sqspider.frontier.FrontierError`."""
-        result = Result(task.number)
+        result = Rows(task.number)
         documents = deque(self.documents(task, result))
         rows: list[Row] = []
         while documents:
@@ -111,7 +123,7 @@ class Worker:
         result.tally.add(self.extractor.take_tally())
         return result
 
-    def documents(self, task: Task, result: Result) -> Iterable[tuple[int, Document]]:
+    def documents(self, task: Task, result: Rows) -> Iterable[tuple[int, Document]]:
         """The documents of a task that are to have rows, each with the number of its capture. Raises as :meth:`do`."""
         return self._that_waited(task, result) if task.waiting else self._in_range(task, result)
 
@@ -123,27 +135,21 @@ class Worker:
         values = fetch_values(document, None, why)
         return (*values, *(None for _ in self.extractor.columns[len(values) :]))
 
-    def _in_range(self, task: Task, result: Result) -> Sequence[tuple[int, Document]]:
+    def _in_range(self, task: Task, result: Rows) -> Sequence[tuple[int, Document]]:
         """The documents of a range of a file that are to have rows."""
-        found: list[tuple[int, Captured]] = []
-        try:
-            for captured in _captures_in(self._files, task):
-                self._note(result.captures)
-                captured.original_spots = task.originals.get(result.captures)
-                if self._selector.may_take(captured):
-                    found.append((result.captures, captured))
-                result.captures += 1
-        except NoArchiveError:
-            if self._files.info(task.file) is not None:
-                raise
-            result.is_gone = True
+        found = [
+            (number, captured)
+            for number, captured in captures_in_range(self._files, task, result, self._note)
+            if self._selector.may_take(captured)
+        ]
+        if result.is_gone:
             return ()
         if self._frontier is None:
             return [(number, self._document(each)) for number, each in found if self._takes_answer(each)]
         return list(self._verified(self._frontier, found, result))
 
     def _verified(
-        self, frontier: Asked, found: list[tuple[int, Captured]], result: Result
+        self, frontier: Asked, found: list[tuple[int, Captured]], result: Rows
     ) -> Iterator[tuple[int, Document]]:
         """Those that the frontier's records name; those whose records are open wait."""
         waits = [Pending(key_of_record(captured), microseconds(captured.at)) for _, captured in found]
@@ -155,7 +161,7 @@ class Worker:
                 if self._takes_answer(captured):
                     yield number, self._document(captured, standing)
 
-    def _that_waited(self, task: Task, result: Result) -> Iterator[tuple[int, Document]]:
+    def _that_waited(self, task: Task, result: Rows) -> Iterator[tuple[int, Document]]:
         """Those that records name by now. What has no answer yet goes on to wait."""
         assert self._frontier is not None
         for number, (wait, standing) in enumerate(
@@ -196,10 +202,24 @@ class Worker:
         return Document(captured, crawl=crawl, visit=visit, max_bytes=self._work.rules.max_bytes)
 
 
-def _captures_in(files: Files, task: Task) -> Iterator[Captured]:
-    """They are whole: whoever made the task has seen what follows on them. What lies behind them is not looked at."""
-    if task.captures:
-        there = (
-            captured for captured, _, _ in captures_from(files, FileInfo(task.file, 0, 0.0), task.start) if captured
-        )
-        yield from islice(there, task.captures)
+def captures_in_range(
+    files: Files, task: Task, result: Result, note: Callable[[int], None]
+) -> Iterator[tuple[int, Captured]]:
+    """The captures of a range of a file, counted, each once ``note`` was told of it.
+
+    They are whole: whoever made the task has seen what follows on them. What lies behind them is not looked at. Where
+    the file has gone, the result says so, and what came before is to be made by others.
+    """
+    if not task.captures:
+        return
+    there = (captured for captured, _, _ in captures_from(files, FileInfo(task.file, 0, 0.0), task.start) if captured)
+    try:
+        for captured in islice(there, task.captures):
+            note(result.captures)
+            captured.original_spots = task.originals.get(result.captures)
+            yield result.captures, captured
+            result.captures += 1
+    except NoArchiveError:
+        if files.info(task.file) is not None:
+            raise
+        result.is_gone = True
