@@ -383,9 +383,10 @@ def test_a_page_that_was_the_same_again_has_a_row_with_its_content(tmp_path: Pat
     try:
         site.bodies = {"/": b"<title>One</title>" + b"<p>The same as ever.</p>" * 100}
         archive = tmp_path / "sqspider-archive"
-        for more in ((site.url,), ("--again",)):
+        before: list[Path] = []
+        for what in (site.url, "--again"):
             before = list(archive.glob("*.warc.gz"))
-            assert sqspider("crawl", *more, "--allow-private", "--delay", "0", "--quiet").returncode == 0
+            assert sqspider("crawl", what, "--allow-private", "--delay", "0", "--quiet").returncode == 0
         for number, more in enumerate((("--processes", "1"), ("--processes", "2"), ("--limit", "10"))):
             said = sqspider("extract", "sqspider-archive", "--title", "--to", f"{number}.jsonl", *more)
             assert said.returncode == 0, said.stderr

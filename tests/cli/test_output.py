@@ -228,7 +228,8 @@ def graph_written(file: str, _: pytest.MonkeyPatch) -> None:
 
 def sample_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract_run, "sample", lambda *_: list(ended_by_a_signal()))
-    extract_run._sampled(Order(archive="x", to=file, rules=Rules()), How.NEW, 1)
+    order = Order(archive="x", to=file, rules=Rules())
+    extract_run._sampled(order, How.NEW, 1, extract_run.Told(order, is_quiet=True))
 
 
 @pytest.mark.parametrize("write", [duplicates_written, graph_written, sample_written])

@@ -54,7 +54,7 @@ def test_a_row_for_each_element_knows_its_own_and_its_pages() -> None:
 
 def test_the_keys_tell_rows_of_a_page_apart() -> None:
     keys = [column.name for column in Extractor(rules_of_options(each="css:a")).columns if column.is_key]
-    assert keys == ["crawl", "url", "visit", "fetch_time", "element"]
+    assert keys == ["crawl", "url", "visit", "fetch_time", "warc_filename", "warc_record_offset", "element"]
     assert "element" not in [column.name for column in Extractor(Rules()).columns]
 
 

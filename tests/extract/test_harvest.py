@@ -122,7 +122,9 @@ def test_captures_of_one_instant_have_rows_of_their_own_in_every_format(farm: Fa
             with closing(sqlite3.connect(to)) as connection:
                 found[ending] = sorted(title for (title,) in connection.execute("SELECT title FROM rows"))
         else:
-            found[ending] = sorted(title for (title,) in duckdb.sql(f"SELECT title FROM '{to}'").fetchall())
+            found[ending] = sorted(
+                title for (title,) in duckdb.connect().execute(f"SELECT title FROM '{to}'").fetchall()
+            )
     assert all(titles == ["one", "one", "two", "two"] for titles in found.values()), found
 
 

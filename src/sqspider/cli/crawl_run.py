@@ -134,8 +134,7 @@ class CrawlRun:
             are_good = await seeds_are_good(frontier, asked, counts, self._order.name, lists)
             if are_good and before.open and not as_json:  # else there is no summary, or it was just told what failed
                 self._say_what_is_next(crawl, counts)
-            is_good = are_good and is_good
-            return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
+            return GOOD if is_good and are_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
 
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
         """The crawl's row as it is ordered, told of what changes; none for one that has none."""
@@ -153,9 +152,8 @@ class CrawlRun:
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)
-        if self._order.is_kept and (line := rows_line(crawl, self._following)):
-            self._say(line)
-        if line := await come_back(frontier, crawl, quiet=self._quiet):
+        notes = [rows_line(self._order, crawl, self._following), await come_back(frontier, crawl, quiet=self._quiet)]
+        for line in filter(None, notes):
             self._say(line)
         return crawl
 

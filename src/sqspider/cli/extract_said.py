@@ -15,6 +15,7 @@ import msgspec
 
 from sqspider.crawl_row import Crawl
 from sqspider.orders.consent import state_folder
+from sqspider.orders.order import Order
 
 if TYPE_CHECKING:
     from sqspider.cli.extract_behind import Following
@@ -33,8 +34,11 @@ def words_of(rules: Path | None, to: str | None, config: Path | None) -> str:
     return shlex.join(word for option, value in told if value is not None for word in (option, str(value)))
 
 
-def rows_line(crawl: Crawl, following: Following | None) -> str | None:
-    """Remember that a crawl makes rows; or say that it did, and does not now."""
+def rows_line(order: Order, crawl: Crawl, following: Following | None) -> str | None:
+    """Remember that a crawl makes rows; or say that it did, and does not now. Of one that cannot be gone on with,
+    nothing."""
+    if not order.is_kept:
+        return None
     file = _file_of(crawl)
     try:
         if following is not None:
