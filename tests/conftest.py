@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -23,6 +24,7 @@ from package import build
 from sqspider.demo_site import DemoSite
 from wheels import Kind
 
+from . import forked
 from .aws.engines import EngineMissingError, Engines
 
 # A test passes on a busy machine: no example is timed, and none is found to be too slow in coming.
@@ -125,19 +127,7 @@ def served_site() -> Iterator[str]:
 @pytest.fixture
 def sqspider(tmp_path: Path) -> Run:
     """Runs the command in a folder of its own, as a user does: ``sqspider("crawl", url)``."""
-
-    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sqspider", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+    return functools.partial(forked.run, cwd=tmp_path)
 
 
 @pytest.fixture(scope="session")

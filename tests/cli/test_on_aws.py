@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.frontier import FrontierSettings
+from tests import forked
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
 
@@ -34,15 +35,7 @@ def sqspider_on_aws(aws: AwsStore, tmp_path: Path) -> RunOnAws:
     """Runs the command with the queue and the table in its environment."""
 
     def run(*arguments: str, stdin: str = "", **environment: str) -> Result:
-        return subprocess.run(
-            [sys.executable, "-m", "sqspider", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            env={**aws.environment, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forked.run(*arguments, cwd=tmp_path, stdin=stdin, env={**aws.environment, **environment})
 
     return run
 
