@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import functools
 import json
@@ -10,8 +11,8 @@ import pty
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,21 @@ async def site() -> AsyncIterator[DemoSite]:
 
 @pytest.fixture
 def served_site() -> Iterator[str]:
-    """The demo site in a process of its own: its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sqspider.demo_site", "--pages", "60"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    yield url
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    """The demo site in a thread of its own: its address."""
+    site, is_over = DemoSite(60), asyncio.Event()
+    loop: Future[asyncio.AbstractEventLoop] = Future()
+
+    async def serve() -> None:
+        async with site:
+            loop.set_result(asyncio.get_running_loop())
+            await is_over.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(asyncio.run, serve())
+        serves = loop.result()
+        yield site.url
+        serves.call_soon_threadsafe(is_over.set)
+        serving.result()
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ async def start(aws: AwsStore, folder: Path, *arguments: str) -> asyncio.subproc
     )
 
 
-async def test_the_exercise(aws: AwsStore, sqspider_on_aws: RunOnAws, served_site: str, tmp_path: Path) -> None:
+async def test_the_exercise(
+    aws: AwsStore, engines: Engines, sqspider_on_aws: RunOnAws, served_site: str, tmp_path: Path
+) -> None:
     """A producer and two consumers; every message sent twice; one wins each URL."""
     urls = [f"{served_site}page/{n}" for n in range(12)]
     done = sqspider_on_aws("enqueue", "-f", "-", "--delay", "0", stdin="\n".join([*urls, *urls[:2], "ftp://x/"]))
@@ -58,6 +60,9 @@ async def test_the_exercise(aws: AwsStore, sqspider_on_aws: RunOnAws, served_sit
         await start(aws, tmp_path, "consume", "--until-empty", "--allow-private", "--worker-id", name)
         for name in ("worker-A", "worker-B")
     ]
+    while (await frontier.counts()).open:
+        await asyncio.sleep(0.05)
+    engines.clock.advance(61)  # a message whose URL was being fetched stays hidden for the queue's timeout
     said = [(await consumer.communicate())[1].decode() for consumer in consumers]
     assert [consumer.returncode for consumer in consumers] == [0, 0], said
     won = [line for text in said for line in text.splitlines() if "WON race — claimed for processing: " in line]
