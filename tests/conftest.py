@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import functools
+import gc
 import json
 import os
 import pty
@@ -55,6 +56,18 @@ def load_cases(name: str) -> dict[str, Any]:
         pytest.skip(f"the shared cases are not here: {name}", allow_module_level=True)
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """The thousands of tests stay: no collection of garbage need look at them while they are found, or afterwards."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
