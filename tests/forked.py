@@ -11,6 +11,7 @@ import functools
 import gc
 import importlib
 import os
+import pickle
 import pkgutil
 import signal
 import socket
@@ -24,19 +25,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
-import msgspec
-
 ROOT: Final = Path(__file__).parent.parent
+Start = tuple[tuple[str, ...], Path, dict[str, str]]
+"""What a process is told beside its streams: its arguments, folder and environment."""
+
 NUMBER: Final = struct.Struct("i")
 OTHERS: Final = ("asyncio", "email", "multiprocessing", "rich", "sqlite3", "structlog", "urllib.request")
-
-
-class Start(msgspec.Struct):
-    """What a process is told: everything but its streams."""
-
-    arguments: list[str]
-    folder: str
-    environment: dict[str, str]
 
 
 def run(
@@ -54,17 +48,17 @@ def run_for_bytes(
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write((stdin or "").encode())
         given.seek(0)
-        status = _started(Start(list(arguments), str(cwd), dict(env)), (given, out, err))
+        status = _started((arguments, cwd, dict(env)), (given, out, err))
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(["sqspider", *arguments], status, out.read(), err.read())
 
 
-def _started(start: Start, streams: tuple[IO[bytes], ...]) -> int:
+def _started(what: Start, streams: tuple[IO[bytes], ...]) -> int:
     """Have a process started, and wait for its end: its exit status."""
     ends, told = os.pipe()
     with tempfile.TemporaryFile() as order, open(ends, "rb", buffering=0) as answer:
-        order.write(msgspec.msgpack.encode(start))
+        pickle.dump(what, order)
         order.seek(0)
         try:
             socket.send_fds(_parent(), [b"."], [told, order.fileno(), *(stream.fileno() for stream in streams)])
@@ -126,15 +120,15 @@ def _become(told: int, order: int, streams: list[int]) -> None:
         os._exit(0)
     os.close(told)
     with open(order, "rb") as file:
-        start = msgspec.msgpack.decode(file.read(), type=Start)
+        arguments, folder, environment = pickle.load(file)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    os.chdir(start.folder)
+    os.chdir(folder)
     os.environ.clear()
-    os.environ.update(start.environment)
+    os.environ.update(environment)
     time.tzset()
-    sys.argv[1:] = start.arguments
+    sys.argv[1:] = arguments
 
 
 def _import_all() -> None:

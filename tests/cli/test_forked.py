@@ -34,7 +34,8 @@ for name in COMMANDS:
         (("enqueue", "-f", "-"), "http://e.com/\nftp://e.com/\nhttp://ü.de/ä", 1),
         (("status", "--frontier", "memory:"), None, 2),
         (("hosts", "--frontier", "sqlite:of its own.db"), None, 3),
-        (("enqueue", "http://e.com/", "--help"), None, 0),
+        (("enqueue", "http://e.com/\udce9"), None, 0),
+        (("enqueue", "--help"), None, 0),
     ],
 )
 def test_it_says_what_one_that_is_started_says(
