@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Final, NoReturn
 
 ROOT: Final = Path(__file__).parent.parent
-Start = tuple[tuple[str, ...], Path, dict[str, str]]
+Start = tuple[list[bytes], Path, dict[str, str]]
 """What a process is told beside its streams: its arguments, folder and environment."""
 
 NUMBER: Final = struct.Struct("i")
@@ -48,7 +48,7 @@ def run_for_bytes(
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write((stdin or "").encode())
         given.seek(0)
-        status = _started((arguments, cwd, dict(env)), (given, out, err))
+        status = _started(([os.fsencode(argument) for argument in arguments], cwd, dict(env)), (given, out, err))
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(["sqspider", *arguments], status, out.read(), err.read())
@@ -128,7 +128,7 @@ def _become(told: int, order: int, streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    sys.argv[1:] = arguments
+    sys.argv[1:] = map(os.fsdecode, arguments)
 
 
 def _import_all() -> None:
