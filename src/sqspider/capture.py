@@ -16,6 +16,8 @@ from sqspider.record import DEFAULT_CRAWL, CapturePlace, Reason
 from sqspider.redact import without_secrets
 from sqspider.web.fetch import Fetched
 
+VISIT: Final = "visit"  # among the facts of a capture: which visit of its URL it was of, from 0 on
+
 
 class Hop(enum.StrEnum):
     """How a URL was come to, by the letters that Heritrix writes."""

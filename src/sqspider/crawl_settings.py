@@ -93,7 +93,10 @@ class CrawlSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             raise TypeError(f"scope: a Scope, not {shown(self.scope)}")
         if self.assets and (self.keep_skipped or self.check_external):
             other = "keep_skipped" if self.keep_skipped else "check_external"
-            raise ValueError(f"assets: not together with {other}: one URL may lie outside and be needed by a page")
+            raise ValueError(
+                f"assets: not together with {other}: what a page needs from outside could be only one of both. Make "
+                "two crawls, each with a name of its own"
+            )
         if self.seed is not None:
             _check_seed(self.seed)
         for name, expressions in (("include", self.include), ("exclude", self.exclude)):

@@ -55,10 +55,11 @@ class Link(NamedTuple):
     told: Explanation
     found_on: str  # the first page that has it
     is_unknown: bool = False  # its robots.txt is to be asked for first
+    is_requisite: bool = False  # no link that is followed leads there, and a page needs it to be shown
 
     def as_json(self) -> dict[str, Any]:
         """For a program; these names do not change."""
-        return {**self.told.as_json(), "found_on": self.found_on}
+        return {**self.told.as_json(), "found_on": self.found_on, "requisite": self.is_requisite}
 
 
 class Look(NamedTuple):
@@ -108,8 +109,8 @@ async def look_ahead(
 
 
 def _of_one_level(crawl: Crawl) -> Crawl:
-    """A row by which links are not gone into, and that has no end before all is looked at."""
-    settings = msgspec.structs.replace(crawl.settings, max_depth=0, check_external=False, assets=False)
+    """A row by which links are not gone into, that shows pages of all types, and has no end before all is looked at."""
+    settings = msgspec.structs.replace(crawl.settings, max_depth=0, check_external=False, assets=False, only=())
     return msgspec.structs.replace(crawl, settings=settings, limits=Limits())
 
 
@@ -180,25 +181,29 @@ async def _open_records(frontier: Frontier, crawl: Crawl) -> list[UrlRecord]:
 async def _links_of(frontier: Frontier, pages: Iterable[Page], terms: Terms, start: Start) -> list[Link]:
     followed: dict[str, str] = {}
     nofollow: dict[str, str] = {}
+    needed: dict[str, str] = {}
     for page in pages:
-        for found, urls in ((followed, page.links), (nofollow, page.nofollow)):
+        for found, urls in ((followed, page.links), (nofollow, page.nofollow), (needed, page.requisites)):
             for url in urls:
                 found.setdefault(url, page.url)
 
-    async def told(url: str) -> Explanation:
-        return await explanation_of(frontier, url, terms._replace(found_on=followed[url]))
+    async def told(url: str, page: str, *, is_requisite: bool = False) -> Explanation:
+        return await explanation_of(frontier, url, terms._replace(found_on=page, is_requisite=is_requisite))
 
-    links = {url: Link(await told(url), page) for url, page in followed.items()}
+    links = {url: Link(await told(url, page), page) for url, page in followed.items()}
+    for url, by in needed.items():
+        if url not in links or links[url].told.fate is Fate.LEFT_OUT:  # what is a page anyhow is fetched as one
+            links[url] = Link(await told(url, by, is_requisite=True), by, is_requisite=True)
     asked = dict(islice((await _unknown_origins(frontier, terms, links.values())).items(), MOST_ORIGINS))
     await _ask_for_robots(frontier, terms, start, asked.values())
     for url, link in links.items():
         if link.told.is_asked_for and origin_of(url) in asked:
-            links[url] = link._replace(told=await told(url))
+            links[url] = link._replace(told=await told(url, link.found_on, is_requisite=link.is_requisite))
     unknown = await _unknown_origins(frontier, terms, links.values())
     for url, link in links.items():
         if link.told.is_asked_for and origin_of(url) in unknown:
             links[url] = link._replace(is_unknown=True)
-    marked = (Link(_marked(url, terms), page) for url, page in nofollow.items() if url not in followed)
+    marked = (Link(_marked(url, terms), page) for url, page in nofollow.items() if url not in links)
     return [*links.values(), *marked]
 
 

@@ -25,9 +25,9 @@ from sqspider.patterns import Search, TooSlowError
 from sqspider.politeness.robots_fetch import KnownRules
 from sqspider.politeness.robots_judge import ruled
 from sqspider.politeness.verdicts import given_up
-from sqspider.record import DEFAULT_CRAWL, REQUISITE_DEPTH, Reason, Status, UrlRecord, record_key
+from sqspider.record import DEFAULT_CRAWL, Outcome, Reason, Status, UrlRecord, record_key
 from sqspider.report import HostReport
-from sqspider.scope import TOO_LONG, Blocked, Measure, cut_off, distance, is_to_be_checked, site_of, trap_in
+from sqspider.scope import TOO_LONG, Blocked, Measure, distance, is_to_be_checked, site_of, trap_in
 from sqspider.url import Scope, host_of, is_cut, origin_of
 from sqspider.web.errors import Trouble
 from sqspider.web.guard import check_url
@@ -121,6 +121,7 @@ class Terms(NamedTuple):
     found_on: str | None = None  # the page that has a link to it; none: that is not said
     fetch: FetchOptions = FetchOptions()  # how a loose URL is fetched
     robots_now: RobotsRow | str | None = None  # what was asked for just now, or why not; none: what is kept counts
+    is_requisite: bool = False  # that page needs it to be shown
 
     @property
     def name(self) -> str:
@@ -131,7 +132,7 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
     """What would become of a canonical URL. Raises :class:`NotKnownError`, and :class:`FrontierError`."""
     key = record_key(url, terms.name)
     record = (await frontier.get([key])).get(key)
-    steps, is_check = [_known(record)], False
+    steps, is_check = [_known(record, terms.settings)], False
     if steps[0].fate is None:
         steps += await _of_crawl(frontier, terms)
         of_link = await _of_link(frontier, url, terms, record)
@@ -141,11 +142,13 @@ async def explanation_of(frontier: Explainable, url: str, terms: Terms) -> Expla
             steps.append(_blocked("length", TOO_LONG))
         if trap := trap_in(url, terms.settings):
             steps.append(_blocked("trap", trap))
+        if terms.settings.only and not is_check:
+            steps.append(_of_type(terms.settings))
         steps += await _of_host(frontier, url, terms, record)
     return Explanation(url, terms.name, tuple(steps), is_check)
 
 
-def _known(record: UrlRecord | None) -> Step:
+def _known(record: UrlRecord | None, settings: CrawlSettings) -> Step:
     if record is None:
         return Step("record", "it is not known yet")
     if record.unreadable:
@@ -154,8 +157,10 @@ def _known(record: UrlRecord | None) -> Step:
     if record.status.is_final:
         told = f"{outcome.reason}: {outcome.detail}" if outcome and outcome.reason else _answer(record)
         why = f" ({told})" if told else ""
-        return Step("record", f"it is {record.status} since {iso(record.finished_at)}{why}", Fate.FINISHED)
-    how = distance(record.depth) if record.depth else "given by itself, or where such a one led"
+        how = f"; {_distance_of(record)}" if record.is_requisite else ""
+        unkept = _why_unkept(outcome, settings) if outcome else ""
+        return Step("record", f"it is {record.status} since {iso(record.finished_at)}{why}{how}{unkept}", Fate.FINISHED)
+    how = _distance_of(record)
     if record.status is Status.PROCESSING:
         until = iso(record.lease_until)
         return Step("record", f"{record.worker_id} works on it, and has it until {until}; {how}")
@@ -163,9 +168,34 @@ def _known(record: UrlRecord | None) -> Step:
     return Step("record", f"it is queued since {iso(record.enqueued_at)}{tried}; {how}")
 
 
+def _distance_of(record: UrlRecord) -> str:
+    if record.is_requisite:
+        return f"needed to be shown, by {record.parent}" if record.parent else distance(record.depth)
+    return distance(record.depth) if record.depth else "given by itself, or where such a one led"
+
+
 def _answer(record: UrlRecord) -> str:
-    status = record.outcome.http_status if record.outcome else None
-    return "" if status is None else f"HTTP {status}"
+    outcome = record.outcome
+    if outcome is None or outcome.http_status is None:
+        return ""
+    return ", ".join(filter(None, (f"HTTP {outcome.http_status}", outcome.content_type)))
+
+
+def _why_unkept(outcome: Outcome, settings: CrawlSettings) -> str:
+    """Why nothing is kept of what is done, where its type says so."""
+    media_type = outcome.content_type or ""
+    if outcome.status is not Status.DONE or not outcome.is_page or not media_type or settings.keeps(media_type):
+        return ""
+    if outcome.unkept and outcome.detail:
+        return f"; {outcome.detail}"
+    wanted, option = (settings.keep, "keep") if settings.wants(media_type) else (settings.only, "only")
+    return f"; read, and not kept: the crawl has --{option} {', '.join(wanted)}"
+
+
+def _of_type(settings: CrawlSettings) -> Step:
+    """What type it is nobody knows before it is asked for."""
+    read = "pages are read for their links" + (", stylesheets for what they need" if settings.assets else "")
+    return Step("only", f"kept if it is {' or '.join(settings.only)}; {read}, and all else is let go after its head")
 
 
 def _blocked(rule: str, verdict: Blocked) -> Step:
@@ -193,8 +223,8 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
     settings = terms.settings
     is_recorded = record is not None or (terms.crawl is not None and settings.keep_skipped)
     fate = Fate.BLOCKED if is_recorded else Fate.LEFT_OUT
-    if record is not None and record.is_requisite:
-        return _of_requisite(url, settings)
+    if terms.is_requisite if record is None else record.is_requisite:
+        return _of_requisite(url, settings, fate)
     measure = await _measure(frontier, url, terms)
     try:
         if terms.crawl is not None and is_to_be_checked(url, depth or 0, settings, measure):
@@ -202,22 +232,24 @@ async def _of_link(frontier: Explainable, url: str, terms: Terms, record: UrlRec
     except TooSlowError as error:
         return [Step("patterns", str(error), fate)]
     steps = [_depth_step(depth, settings, fate), _scope_step(url, settings, measure, fate)]
-    try:
-        return steps + _pattern_steps(url, settings, fate)
-    except TooSlowError as error:
-        return [*steps, Step("patterns", str(error), fate)]
+    if settings.assets and terms.crawl is not None:
+        steps.append(_IF_REQUISITE)
+    return steps + _pattern_steps(url, settings, fate)
 
 
-def _of_requisite(url: str, settings: CrawlSettings) -> list[Step]:
+def _of_requisite(url: str, settings: CrawlSettings, fate: Fate) -> list[Step]:
     """Neither scope nor depth hold for it."""
-    try:
-        verdict = cut_off(url, REQUISITE_DEPTH, settings, Measure.of(settings, url))
-    except TooSlowError as error:
-        return [Step("patterns", str(error), Fate.BLOCKED)]
-    return [_blocked("assets", verdict) if verdict else _REQUISITE]
+    if not settings.assets:
+        return [
+            Step("assets", "needed by a page to be shown: the crawl does not fetch such", fate, Reason.OUT_OF_SCOPE)
+        ]
+    return [_REQUISITE, *_pattern_steps(url, msgspec.structs.replace(settings, include=()), fate)]
 
 
 _REQUISITE: Final = Step("assets", "needed by a page to be shown: it is fetched, and not gone into")
+_IF_REQUISITE: Final = Step(
+    "assets", "a link is meant here; where a page needs it to be shown it is fetched, wherever it lies"
+)
 _CHECK: Final = Step("scope", "outside: it is asked once whether it is there, and not gone into")
 
 
@@ -280,16 +312,19 @@ def _scope_step(url: str, settings: CrawlSettings, measure: Measure, fate: Fate)
 
 
 def _pattern_steps(url: str, settings: CrawlSettings, fate: Fate) -> list[Step]:
-    search, steps = Search(), []
-    with search.limited():
-        if settings.include:
-            found = _first_in(url, settings.include)
-            says = _match_words(found, settings.include)
-            steps.append(Step("include", says, None if found else fate, None if found else Reason.EXCLUDED))
-        if settings.exclude:
-            found = _first_in(url, settings.exclude)
-            says = _match_words(found, settings.exclude)
-            steps.append(Step("exclude", says, fate if found else None, Reason.EXCLUDED if found else None))
+    steps = list[Step]()
+    try:
+        with Search().limited():
+            if settings.include:
+                found = _first_in(url, settings.include)
+                says = _match_words(found, settings.include)
+                steps.append(Step("include", says, None if found else fate, None if found else Reason.EXCLUDED))
+            if settings.exclude:
+                found = _first_in(url, settings.exclude)
+                says = _match_words(found, settings.exclude)
+                steps.append(Step("exclude", says, fate if found else None, Reason.EXCLUDED if found else None))
+    except TooSlowError as error:
+        steps.append(Step("patterns", str(error), fate))
     return steps
 
 

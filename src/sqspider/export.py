@@ -14,7 +14,7 @@ from sqspider.meta import MetaError, decode_meta
 from sqspider.record import Kept, Outcome, Reason, Status, UrlRecord
 from sqspider.record_filter import EVERY_RECORD, RecordFilter
 from sqspider.tables import values
-from sqspider.tables.columns import Column, Kind, Row
+from sqspider.tables.columns import Column, Kind, Row, chosen
 from sqspider.tables.sorting import Order, in_order
 from sqspider.tables.table import Table
 
@@ -128,8 +128,8 @@ class Wanted(NamedTuple):
 
 def columns_of(fields: Iterable[str]) -> tuple[Column, ...]:
     """Columns by their names."""
-    by_name = {column.name: column for column in COLUMNS}
-    return tuple(by_name[name] for name in fields)
+    places = {column.name: at for at, column in enumerate(COLUMNS)}
+    return chosen(COLUMNS, (places[name] for name in fields))
 
 
 class _Rows:

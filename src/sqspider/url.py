@@ -114,6 +114,8 @@ def _accept(href: str, text: str, drop_tracking: bool, most_bytes: int) -> str |
     return href
 
 
+_PLAIN: Final = re.compile(r"https?://[a-z0-9_.-]*[a-z0-9_-](?::[0-9]+)?/")  # it is canonical as far as its path
+_MOST_BYTES: Final = 1_000_000  # of a URL whose host is looked for
 _CUT: Final = re.compile(r"~cut-[0-9a-f]{64}")
 
 
@@ -163,6 +165,13 @@ def host_of(url: str) -> str:
     """
     authority = authority_of(url)
     return authority if authority.endswith("]") else authority.rsplit(":", 1)[0]
+
+
+def host_in(url: str) -> str:
+    """The host of a URL as anybody may have written it, as :func:`host_of` has it; empty: it has none, as ``urn:`` and
+    ``dns:`` ones, which stand in others' archives."""
+    canonical = url if _PLAIN.match(url) else canonicalize(url, most_bytes=_MOST_BYTES)
+    return host_of(canonical) if isinstance(canonical, str) else ""
 
 
 def canonical_host(text: str) -> str | Refused:

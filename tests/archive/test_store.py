@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from sqspider.archive.coding import Coding
+from sqspider.archive.dates import microseconds
 from sqspider.archive.folder import Folder
 from sqspider.archive.folder_sink import Calls, FolderSink, Limits
 from sqspider.archive.members import content_length_of, members
 from sqspider.archive.payloads import LEAST_BYTES, Payloads
 from sqspider.archive.store import NOTES_THAT_WAIT_BYTES, ArchiveStore, Dates, open_store
-from sqspider.archive.warc import Origin, digest_of, microseconds, record_id
+from sqspider.archive.warc import Origin, digest_of, record_id
 from sqspider.capture import Capture, FullError, Hop, StoreError
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.record import CapturePlace

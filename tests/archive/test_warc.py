@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.warc import (
     IDENTICAL,
     NOT_MODIFIED,
@@ -20,7 +21,6 @@ from sqspider.archive.warc import (
     Origin,
     digest_of,
     head_of,
-    microseconds,
     record_id,
     records_of,
     warcinfo,

@@ -79,6 +79,7 @@ def test_a_program_is_told_of_each_link(sqspider: Run, site: Site) -> None:
     assert told[0] == {
         "url": f"{site.url}page/0", "crawl": "news", "fate": "left out", "rule": "depth", "reason": "depth_limit",
         "detail": "1 link from a seed, of at most 0", "steps": told[0]["steps"], "found_on": site.url,
+        "requisite": False,
     }  # fmt: skip
 
 
@@ -131,6 +132,44 @@ def test_of_many_urls_the_first_are_looked_at(sqspider: Run, site: Site, tmp_pat
 def test_a_budget_is_told_of(sqspider: Run, site: Site) -> None:
     assert "A host's budget" in sqspider("crawl", site.url, *HERE, "--host-pages", "5").stdout
     assert "A host's budget" not in sqspider("crawl", site.url, *HERE).stdout
+
+
+def test_what_pages_need_is_told_with_the_rules_that_hold_for_it(sqspider: Run, site: Site) -> None:
+    away = site.url_of("127.0.0.2")
+    site.bodies["/"] = (
+        f"<link rel=stylesheet href={away}a.css><img src=/old/i.png><img src=/private/j.png><a href={away}a.css>a</a>"
+        f"<a rel=nofollow href={away}k.png>k</a><img src={away}k.png><a href=/page>p</a><img src=/page>"
+    ).encode()
+    said = ("--assets", "--exclude", "/old/", "--include", "page")
+    done = sqspider("crawl", site.url, *HERE, *said)
+    page, total, *groups = done.stdout.split("\n", 2)
+    assert page == f"{site.url}: HTTP 200, text/html, 3 links, and needs 5 URLs to be shown"
+    assert total == "1 different link, 4 more URLs that pages need: 3 fetched, 1 blocked, 1 left out"
+    assert groups[0].startswith(
+        f"\nfetched       2  assets: pages need them to be shown: they are not gone into\n  {away}a.css\n  {away}k.png\n"
+    )
+    assert f"\nfetched       1  no rule keeps them from that\n  {site.url}page\n" in groups[0]
+    assert f"  exclude: matches /old/\n  {site.url}old/i.png\n" in groups[0]
+    told = map(json.loads, sqspider("crawl", site.url, *HERE, *said, "--json").stdout.splitlines())
+    assert {link["url"]: (link["requisite"], link["fate"], link["reason"]) for link in told} == {
+        f"{site.url}page": (False, "fetched", None),
+        f"{away}a.css": (True, "fetched", None),
+        f"{away}k.png": (True, "fetched", None),
+        f"{site.url}old/i.png": (True, "left out", "excluded"),
+        f"{site.url}private/j.png": (True, "blocked", "robots"),
+    }
+
+
+def test_pages_of_a_crawl_for_other_types_are_looked_at(sqspider: Run, site: Site) -> None:
+    done = sqspider("crawl", site.url, *HERE, "--only", "pdf")
+    assert f"{site.url}: HTTP 200, text/html, 31 links; not kept, it is no application/pdf\n" in done.stdout
+    assert "different links: 26 fetched" in done.stdout
+    assert done.stdout.endswith(
+        "\nWhat is fetched is kept if it is application/pdf; pages are read for their links, and all else is let go "
+        "after its head.\n"
+    )
+    told = json.loads(sqspider("crawl", site.url, *HERE, "--only", "pdf", "--json").stdout.splitlines()[0])
+    assert "only" in [step["rule"] for step in told["steps"]]
 
 
 def test_what_cannot_be_looked_at_is_named(sqspider: Run, site: Site) -> None:

@@ -38,6 +38,42 @@ def test_what_is_told_of_links_is_what_became_of_them(sqspider: Run, served_site
         assert (url in rows) == (fate == "finished")
 
 
+def test_why_a_page_was_fetched_and_why_it_was_not_kept(sqspider: Run) -> None:
+    site = Site()
+    try:
+        site.bodies = {
+            "/": (200, {"Content-Type": "text/html"}, b"<a href=/d.pdf>d</a><a href=/z.zip>z</a><img src=/i.png>"),
+            "/d.pdf": (200, {"Content-Type": "application/pdf"}, b"%PDF"),
+            "/z.zip": (200, {"Content-Type": "application/zip"}, b"PK"),
+            "/i.png": (200, {"Content-Type": "image/png"}, b"png"),
+        }
+        here = (site.url, "--delay", "0", "--allow-private", "--quiet")
+        sqspider("crawl", *here, "--assets", "--only", "pdf", "--only", "image", "--keep", "pdf")
+
+        def says(path: str, *more: str) -> dict[str, str]:
+            told = json.loads(sqspider("explain", f"{site.url}{path}", *more, "--json").stdout)
+            return {step["rule"]: step["says"].partition("Z ")[2] or step["says"] for step in told["steps"]}
+
+        unread = "not read: of another type than the crawl is for, and no page"
+        assert says("") == {
+            "record": "(HTTP 200, text/html); read, and not kept: the crawl has --only application/pdf, image/*"
+        }
+        assert says("d.pdf") == {"record": "(HTTP 200, application/pdf)"}
+        assert says("z.zip") == {"record": f"(HTTP 200, application/zip); {unread}"}
+        assert says("i.png") == {
+            "record": f"(HTTP 200, image/png); needed to be shown, by {site.url}; read, and not kept: the crawl has "
+            "--keep application/pdf"
+        }
+        told = says("new", "--from", site.url)
+        assert told["only"] == (
+            "kept if it is application/pdf or image/*; pages are read for their links, stylesheets for what they need, "
+            "and all else is let go after its head"
+        )
+        assert told["assets"].startswith("a link is meant here; where a page needs it to be shown it is fetched")
+    finally:
+        site.close()
+
+
 def test_a_person_is_told_in_lines(sqspider: Run, served_site: str) -> None:
     sqspider("crawl", f"{served_site}page/1", "--depth", "0", "--delay", "0", "--allow-private", "--quiet")
     done = sqspider("explain", f"{served_site}private/x", "--ignore-robots")

@@ -256,6 +256,56 @@ def test_rows_that_rules_were_tried_on_are_not_gone_on_with(tmp_path: Path, sqsp
     assert sqspider("extract", "pages", "--title", "--to", target, "--overwrite").returncode == 0
 
 
+def test_by_whatever_name_a_file_goes_it_has_one_cursor(pages: Path, tmp_path: Path, sqspider: Run) -> None:
+    """With two, a stale one would cut the file where it once ended."""
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+    assert sqspider("extract", "pages", "--title", "--to", "link.jsonl", "--overwrite").returncode == 0
+    assert sqspider("extract", "pages", "--text", "--to", "rows.jsonl", "--overwrite").returncode == 0
+    refused = sqspider("extract", "pages", "--title", "--to", "link.jsonl", "--append")
+    assert refused.returncode == 2
+    assert "was made with other rules" in refused.stderr
+    an_archive(pages, [page(7)], "later.warc.gz")
+    assert sqspider("extract", "pages", "--text", "--to", "link.jsonl", "--append").returncode == 0
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("to", ["-", "/dev/stdout"])
+def test_who_reads_enough_and_leaves_is_no_trouble(pages: Path, tmp_path: Path, to: str) -> None:
+    an_archive(pages, [page(number) for number in range(10, 2000)], "many.warc.gz")
+    command = [*COMMAND, "pages", "--title", "--to", to, "--quiet"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_what_is_no_address_of_the_web_has_a_row_too(tmp_path: Path, sqspider: Run) -> None:
+    """Heritrix keeps what it asked name servers, and wget its log."""
+    urls = ["dns:shop.example", "urn:X-wget:log", "http:", "nothing"]
+    an_archive(tmp_path / "theirs", [page(1)._replace(url=url) for url in urls])
+    an_archive(tmp_path / "theirs", [page(1)], "more.warc.gz")
+    rules = ("--title", "--links", "--canonical", "--field", "host=url:host")
+    said = sqspider("extract", "theirs", *rules, "--to", "rows.jsonl")
+    assert said.returncode == 0, said.stderr
+    found = {row["url"]: (row["title"], row["url_host_name"], row["host"]) for row in rows_in(tmp_path / "rows.jsonl")}
+    assert found == {
+        **dict.fromkeys(urls, ("Page 1", None, None)),
+        f"{SITE}/1": ("Page 1", "pages.example", "pages.example"),
+    }
+    assert sqspider("extract", "theirs", "--title", "--host", "pages.example").stdout.count("\n") == 1
+    assert sqspider("links", "--archive", "theirs", "--external").returncode == 0
+
+
+def test_links_are_relative_to_a_bare_host_too(tmp_path: Path, sqspider: Run) -> None:
+    bare = Page("https://bare.example", b"<html><a href=next>next</a>")
+    an_archive(tmp_path / "theirs", [bare, bare._replace(url="http:"), bare._replace(url="dns:bare.example")])
+    said = sqspider("extract", "theirs", "--links", "--to", "-")
+    links = [json.loads(line)["links"] or () for line in said.stdout.splitlines()]
+    assert [[link["to"] for link in each] for each in links] == [["https://bare.example/next"], [], []]
+
+
 @pytest.mark.parametrize("more", [(), ("--limit", "2")])
 def test_what_ones_own_function_prints_is_no_row(tmp_path: Path, more: tuple[str, ...]) -> None:
     (tmp_path / "loud.py").write_text(
@@ -327,19 +377,24 @@ def test_what_was_perhaps_meant_otherwise_is_told(tmp_path: Path, sqspider: Run)
         assert '/4"' in sqspider("extract", "pages", same, "404", "--title").stdout
 
 
-def test_what_a_revisit_needs_to_be_found_is_told(tmp_path: Path, sqspider: Run) -> None:
+def test_a_page_that_was_the_same_again_has_a_row_with_its_content(tmp_path: Path, sqspider: Run) -> None:
+    """Of an archive that stands alone, and by any number of processes; once its original is gone, that is told."""
     site = Site()
     try:
         site.bodies = {"/": b"<title>One</title>" + b"<p>The same as ever.</p>" * 100}
+        archive = tmp_path / "sqspider-archive"
         for more in ((site.url,), ("--again",)):
+            before = list(archive.glob("*.warc.gz"))
             assert sqspider("crawl", *more, "--allow-private", "--delay", "0", "--quiet").returncode == 0
+        for number, more in enumerate((("--processes", "1"), ("--processes", "2"), ("--limit", "10"))):
+            said = sqspider("extract", "sqspider-archive", "--title", "--to", f"{number}.jsonl", *more)
+            assert said.returncode == 0, said.stderr
+            assert [row["title"] for row in rows_in(tmp_path / f"{number}.jsonl")] == ["One", "One"]
+        for first in before:
+            first.rename(tmp_path / "elsewhere")
         said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl")
         assert "1 no-original" in said.stderr
-        assert "`sqspider archive index --archive sqspider-archive`" in said.stderr
-        assert sqspider("archive", "index", "--archive", "sqspider-archive").returncode == 0
-        said = sqspider("extract", "sqspider-archive", "--title", "--to", "rows.jsonl", "--overwrite")
-        assert "no-original" not in said.stderr
-        assert [row["title"] for row in rows_in(tmp_path / "rows.jsonl")] == ["One", "One"]
+        assert "not in sqspider-archive" in said.stderr
     finally:
         site.close()
 

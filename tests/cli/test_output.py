@@ -325,6 +325,14 @@ async def test_what_strangers_wrote_is_shown_to_a_person_and_not_obeyed(sqspider
     assert "A\x1b[31m title" in {row["title"] for row in rows}  # for a program it is as it was
 
 
+async def test_what_became_of_a_dead_letter_of_a_crawl_is_told_by_its_own_record(
+    sqspider: Run, served_site: str, tmp_path: Path
+) -> None:
+    sqspider("crawl", served_site, *SELF, "--crawl", "news", "--scope", "page", "--quiet")
+    await a_dead_letter(str(tmp_path / "sqspider.db"), json.dumps({"u": served_site, "c": "news.ab"}))
+    assert "its URL is done, so it is not needed any more" in sqspider("redrive", "--list").stdout
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.text(st.characters(codec=None)), st.sampled_from(["ascii", "cp1252", "cp437", "utf-8"]))
 def test_json_stays_the_same_json_in_any_encoding(text: str, encoding: str) -> None:

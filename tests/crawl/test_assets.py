@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -201,3 +202,16 @@ def test_the_command_line(host: Site, sqspider: Run, tmp_path: Path) -> None:
     assert [json.loads(line)["url"] for line in sqspider("export", "--depth", "0-").stdout.splitlines()] == [host.url]
     captured = {each.url: dict(each.metadata) for each in read_archive(str(tmp_path / "archive"))}
     assert captured[f"{host.url}i.png"]["hopsFromSeed"] == "E"
+
+    shown = sqspider("show", f"{host.url}i.png").stdout
+    assert "\nrequisite          a page needs it to be shown: it is fetched, and not gone into\n" in shown
+    assert "\ndepth" not in shown
+    assert "requisite" not in sqspider("show", host.url).stdout
+    for said in (
+        f"show {host.url}i.png", f"show {host.url}i.png --json", f"explain {host.url}i.png --json", "export --format csv",
+        "export --format table", "status", "crawls show default", "archive list --archive archive --json",
+        "extract archive --type * --title", f"links --archive archive --from {host.url} --json", "metrics",
+    ):  # fmt: skip
+        told = sqspider(*said.split())
+        assert told.stdout, told.stderr
+        assert not {str(REQUISITE_DEPTH), f"{REQUISITE_DEPTH:,}"} & set(re.findall(r"[\d,]+\d", told.stdout)), said

@@ -140,7 +140,7 @@ async def test_a_page_is_handed_on_with_how_it_was_come_to(frontier: Frontier, h
     assert before <= capture.at <= time.time()
     assert capture == Capture(
         url=message.url, fetched=fetched, at=asked.requested_at, hop=Hop.REDIRECT, via=host.url, depth=2, crawl="news",
-        settings=settings, before=PLACE, facts=(("charsetForLinkExtraction", "windows-1252"),),
+        settings=settings, before=PLACE, facts=(("visit", "0"), ("charsetForLinkExtraction", "windows-1252")),
     )  # fmt: skip
     assert capture.was_answered
 

@@ -57,6 +57,7 @@ def site_by_chance(rng: random.Random, host: Site) -> list[str]:
     for url in rng.sample(urls, 18):
         rel = rng.choice(['rel="nofollow"', "rel=next", ""])
         written.append(f"<a {rel} href='{url}'>x</a>")
+    written += [f"<img src='{url}'>" for url in rng.sample(urls, 6)]
     seeds = [f"{host.url}seed/", f"{host.url_of(HOSTS[1])}other"]
     body = "".join(written).encode()
     host.bodies = {"/robots.txt": RULES, "127.0.0.1/seed/": body, "/other": b"<a href='/late'>x</a>" + body}
@@ -81,6 +82,8 @@ def crawl_by_chance(rng: random.Random) -> tuple[CrawlSettings, Identity]:
         max_parameters=rng.choice([None, 2]),
         obey_robots=rng.random() < 0.8,
         obey_nofollow=rng.random() < 0.7,
+        assets=rng.random() < 0.5,
+        only=rng.choice([(), (), ("application/pdf",)]),
     )
     return settings, Identity(allow_private=True, user_agent=rng.choice([None, "mine/1"]))
 
@@ -115,8 +118,10 @@ async def test_what_is_told_is_what_a_crawl_does(host: Site, seed: int) -> None:
             continue
         reason = told.decided.reason if told.decided and told.fate is Fate.BLOCKED else None
         assert (told.url, told.fate, reason) == (told.url, *became(of_crawl.get(told.url)))
-    beyond = {url for url, record in of_crawl.items() if record.depth == 1} - {link.told.url for link in look.links}
-    assert not beyond
+        if record := of_crawl.get(told.url):
+            assert link.is_requisite == record.is_requisite
+    found = {url for url, record in of_crawl.items() if record.depth == 1 or record.is_requisite}
+    assert not found - {link.told.url for link in look.links}
 
 
 # What is looked at.

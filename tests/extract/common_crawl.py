@@ -54,8 +54,8 @@ def _info(name: str) -> Made:
 def _records(page: Page, info: Made) -> list[Made]:
     uri = ("WARC-Target-URI", page.url)
     origin = ("WARC-Warcinfo-ID", info.get("WARC-Record-ID"))
-    host = page.url.split("/")[2]
-    asked = f"GET {page.url.partition(host)[2]} HTTP/1.1\r\nUser-Agent: CCBot/2.0\r\nHost: {host}\r\n\r\n".encode()
+    host, _, path = page.url.partition("://")[2].partition("/")
+    asked = f"GET /{path} HTTP/1.1\r\nUser-Agent: CCBot/2.0\r\nHost: {host}\r\n\r\n".encode()
     request = _old(
         made(
             "request", f"request of {page.url}", asked, origin, _HOST, uri,

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.extract.duplicates import Content, Duplicates
+from sqspider.extract.duplicates import Answer, Content, Duplicates
 from sqspider.extract.simhash import BITS, LEAST_WORDS, MOST_DISTANCE, fingerprint, masks
 from sqspider.record import CapturePlace
+from tests.archive import warcs
 from tests.conftest import Run
+from tests.extract import common_crawl
 from tests.sites import Site
 
 ALL = (1 << BITS) - 1
@@ -38,7 +40,7 @@ def grouped(fingerprints: Iterable[int | None], most: int) -> set[frozenset[int]
     """Numbers of fingerprints that are in a group, as they were told."""
     known = list(fingerprints)
     with Duplicates() as found:
-        found.add((str(number), "default", digest(number), place(number)) for number in range(len(known)))
+        found.add(Answer(str(number), "default", digest(number), place(number)) for number in range(len(known)))
         found.group_near(most, lambda url, _: Content(None, known[int(url)]))
         return {frozenset(map(int, group)) for group in groups_of(found)}
 
@@ -57,7 +59,7 @@ def expected(fingerprints: list[int], most: int) -> set[frozenset[int]]:
 def test_pages_with_the_same_digest_are_a_group_and_the_largest_is_first() -> None:
     with Duplicates() as found:
         pages = [("/c", 1), ("/longer", 2), ("/a", 2), ("/b", 2), ("/d", 1), ("/alone", 3)]
-        found.add((url, "default", digest(number), None) for url, number in pages)
+        found.add(Answer(url, "default", digest(number), None) for url, number in pages)
         found.group_same()
         assert groups_of(found) == [["/a", "/b", "/longer"], ["/c", "/d"]]
 
@@ -65,7 +67,7 @@ def test_pages_with_the_same_digest_are_a_group_and_the_largest_is_first() -> No
 def test_the_page_that_is_meant_is_the_first_of_its_group() -> None:
     canonicals = {"/a": "/canonical", "/canonical": "/canonical", "/bb": None}
     with Duplicates() as found:
-        found.add((url, "default", digest(number), place(number)) for number, url in enumerate(canonicals))
+        found.add(Answer(url, "default", digest(number), place(number)) for number, url in enumerate(canonicals))
         found.group_near(3, lambda url, _: Content(canonicals[url], 7))
         (group,) = found.groups()
         told = [(page.url, page.canonical) for page in group.pages]
@@ -82,12 +84,12 @@ def test_a_content_is_read_once_in_the_order_of_the_archive_and_only_where_it_is
     offsets = [70_000, 5, 300, 5_000_000_000, 128]
     with Duplicates() as found:
         for url, offset in [*((f"/{at}", at) for at in offsets), ("/twice", 300)]:
-            found.add([(url, "default", digest(offset), place(offset))])
+            found.add([Answer(url, "default", digest(offset), place(offset))])
         found.group_same(reads)
         assert read == [300]
     read.clear()
     with Duplicates() as found:
-        found.add((f"/{at}", "default", digest(at), place(at)) for at in offsets)
+        found.add(Answer(f"/{at}", "default", digest(at), place(at)) for at in offsets)
         found.group_near(3, reads)
         assert read == sorted(offsets)
         assert groups_of(found) == []  # what has no fingerprint is like nothing
@@ -114,7 +116,7 @@ def test_near_fingerprints_are_found_as_by_comparing_all_with_all(data: st.DataO
 def test_distances_are_told_from_the_first_of_a_group() -> None:
     with Duplicates() as found:
         known = [1 << 63, 1 << 63 | 1, 0]
-        found.add((f"/{number}", "default", digest(number), place(number)) for number in range(3))
+        found.add(Answer(f"/{number}", "default", digest(number), place(number)) for number in range(3))
         found.group_near(1, lambda url, _: Content(None, known[int(url[1:])]))
         (group,) = found.groups()
         assert [(page.url, page.distance) for page in group.pages] == [("/0", 0), ("/1", 1), ("/2", 1)]
@@ -253,9 +255,88 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_compared(crawled: Run, tmp_
     assert "pages that cannot be read: " in ran.stderr
 
 
+def test_an_archive_and_a_bare_file_are_compared_as_the_frontier_is(crawled: Run, tmp_path: Path) -> None:
+    (file,) = (tmp_path / "sqspider-archive").glob("*.warc.gz")
+    alone = tmp_path / "elsewhere" / "alone.warc.gz"
+    alone.parent.mkdir()
+    alone.write_bytes(file.read_bytes())
+    (tmp_path / "sqspider.db").rename(tmp_path / "elsewhere" / "sqspider.db")
+    for options in (["--json"], ["--near", "--json"]):
+        known = crawled(
+            "--frontier", "sqlite:elsewhere/sqspider.db", "duplicates", "--archive", "sqspider-archive", *options
+        )
+        assert known.stdout.count("url"), known.stderr
+        for source in ("sqspider-archive", str(alone)):
+            ran = crawled("duplicates", source, *options)
+            assert ran.returncode == 0, ran.stderr
+            assert members(ran.stdout) == members(known.stdout)
+    assert not (tmp_path / "sqspider.db").exists()
+
+
+def test_of_a_url_the_last_answer_of_an_archive_counts(crawled: Run, site: Site) -> None:
+    site.bodies["/d"] = page("Another story now")
+    site.with_bytes = {"ETag": '"2"'}
+    assert crawled("crawl", site.url, "--again", "--allow-private", "--delay", "0").returncode == 0
+    ran = crawled("duplicates", "sqspider-archive")
+    assert (ran.returncode, ran.stdout) == (0, "no duplicates\n"), ran.stderr
+    ran = crawled("duplicates", "sqspider-archive", "--near", "--json")
+    assert members(ran.stdout) == [("a", True), ("b", True), ("c", False)], ran.stderr
+
+
+@pytest.mark.parametrize("is_later_first", [True, False])
+def test_which_answer_is_the_last_is_said_by_its_date(sqspider: Run, tmp_path: Path, *, is_later_first: bool) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
+    answers = [
+        warcs.response("https://site.example/1", head + page("changed"), date=warcs.LATER),
+        warcs.response("https://site.example/1", head + page("before")),
+    ]
+    other = warcs.response("https://site.example/2", head + page("changed"))
+    records = [*(answers if is_later_first else reversed(answers)), other]
+    (tmp_path / "a.warc.gz").write_bytes(warcs.packed(records))
+    ran = sqspider("duplicates", "a.warc.gz", "--json")
+    assert [each["url"][-1] for each in json.loads(ran.stdout)["members"]] == ["1", "2"], ran.stderr
+
+
+def test_what_a_revisit_refers_to_may_lie_behind_it_and_where_it_is_lost_that_is_told(
+    sqspider: Run, tmp_path: Path
+) -> None:
+    original = warcs.response(
+        "https://site.example/3", b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page(PROSE)
+    )
+    revisits = [warcs.revisit(original, f"https://site.example/{name}") for name in ("1", "2")]
+    (tmp_path / "a.warc.gz").write_bytes(warcs.packed(revisits))
+    ran = sqspider("duplicates", "a.warc.gz", "--json")
+    assert [each["url"][-1] for each in json.loads(ran.stdout)["members"]] == ["1", "2"], ran.stderr
+    ran = sqspider("duplicates", "a.warc.gz", "--near")
+    assert ran.returncode == 1
+    assert "https://site.example/1: what its revisit refers to is not in the archive" in ran.stderr
+    (tmp_path / "a.warc.gz").write_bytes(warcs.packed([*revisits, original]))
+    ran = sqspider("duplicates", "a.warc.gz", "--near", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["pages"]) == (0, 3), ran.stderr
+
+
+def test_a_file_of_others_is_compared_and_what_is_damaged_is_told(sqspider: Run, tmp_path: Path) -> None:
+    pages = [common_crawl.Page(f"https://site.example/{name}", page(PROSE + name[0])) for name in ("a1", "a2", "b")]
+    lost = common_crawl.Page("https://site.example/gone", page(PROSE + "a"), http_status=404)
+    whole = common_crawl.file_of([*pages, lost])
+    (tmp_path / "cc.warc.gz").write_bytes(whole)
+    ran = sqspider("duplicates", "cc.warc.gz", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert [each["url"][-2:] for each in json.loads(ran.stdout)["members"]] == ["a1", "a2"]
+    ran = sqspider("duplicates", "cc.warc.gz", "--near", "--json")
+    assert json.loads(ran.stdout)["pages"] == 3
+    (tmp_path / "cc.warc.gz").write_bytes(whole[:-100])
+    ran = sqspider("duplicates", "cc.warc.gz", "--json")
+    assert ran.returncode == 1
+    assert "pages that cannot be read: 1" in ran.stderr
+    assert json.loads(ran.stdout)["pages"] == 2
+    assert sqspider("duplicates", "none.warc.gz").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("a.warc.gz", "--archive", "b"), "an archive is named already"),
         (("--distance", "2"), "--distance is of --near"),
         (("--near", "--distance", "7"), "0<=x<=6"),
         (("--json", "--to", "x.csv"), "say one of them"),

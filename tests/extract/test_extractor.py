@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from sqspider.extract import page, reading
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import FETCH_COLUMNS
-from sqspider.extract.rules import Fact, Rules
+from sqspider.extract.rules import Fact, Field, Rules
 from sqspider.extract.rules_said import rules_of_options
 from sqspider.extract.tally import NeverFound, Tally
 from tests.archive.warcs import response, revisit
@@ -55,6 +56,24 @@ def test_the_keys_tell_rows_of_a_page_apart() -> None:
     keys = [column.name for column in Extractor(rules_of_options(each="css:a")).columns if column.is_key]
     assert keys == ["crawl", "url", "visit", "fetch_time", "element"]
     assert "element" not in [column.name for column in Extractor(Rules()).columns]
+
+
+EVERYTHING: Final = """<!doctype html><html lang=en><title>t</title><noscript><base href="/elsewhere/"></noscript>
+<meta name=description content=d><link rel=canonical href=c><svg><title>drawn</title><a xlink:href=/svg>s</a></svg>
+<main><h1>One<button>now</button></h1><p>This is what the page is about, and it goes on for a while: <a href=x>there</a>.
+<table><tr><td><p>a</p><p>b</p><td><select><option>y<a href=chosen>z</a></select></table>
+<div hidden><h2>Two</h2><a href=hidden>h</a><time datetime=2026-01-02>then</time></div></main>"""
+
+
+@pytest.mark.parametrize("facts", [*permutations(("text", "main", "markdown", "links", "headings"), 3)])
+@pytest.mark.parametrize("fields", [[], [("hidden", "css:[hidden] a::attr(href)")]])
+def test_a_fact_is_the_same_whatever_else_is_asked_for(fields: list[tuple[str, str]], facts: tuple[str, ...]) -> None:
+    """Text is made of what is left of the tree where nobody asks for that any more."""
+    alone = {fact: extracted(rules_of_options(facts=[fact]), document(EVERYTHING))[0][fact] for fact in facts}
+    (row,) = extracted(rules_of_options(facts=[*facts, "title", "published"], fields=fields), document(EVERYTHING))
+    assert {fact: row[fact] for fact in facts} == alone
+    assert (row["title"], row.get("hidden", "hidden")) == ("t", "hidden")
+    assert row["published"] is not None
 
 
 def test_what_is_missing_is_counted_and_named() -> None:
@@ -147,6 +166,16 @@ def test_where_elements_cannot_be_had_there_is_a_row_that_says_why() -> None:
     assert extracted(rules, document("<p>no link")) == []
 
 
+def test_of_a_page_of_too_many_tags_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqspider.extract.document.MAX_TAGS", 6)
+    rules = Rules(facts=(Fact.TITLE,), fields=(Field(name="b", path="css:b"),))
+    whole, cut = extracted(
+        rules, document("<title>t</title><p><i><i><b>b"), document("<title>t</title><p><i><i><i><b>b")
+    )
+    assert (whole["b"], whole["error"]) == ("b", None)
+    assert (cut["b"], cut["error"]) == (None, "of the page only the first 2,000,000 tags are looked at")
+
+
 def test_of_a_body_that_is_too_large_the_beginning_is_looked_at() -> None:
     rules = rules_of_options(facts=["title"], fields=[("end", "css:#end")], max_bytes=1000)
     body = "<title>t</title>" + "<p>x" * 1000 + "<p id=end>"
@@ -174,7 +203,7 @@ def test_a_revisit_whose_original_is_not_there_says_so(tmp_path: Path) -> None:
     (row,) = extracted(Rules(facts=(Fact.TITLE,)), Document(captured))
     assert (row["title"], row["error"]) == (
         None,
-        "the capture that this revisit refers to is not found: is the index there?",
+        "the capture that this revisit refers to is not in the archive",
     )
 
 

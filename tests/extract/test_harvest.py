@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,21 @@ import duckdb
 import msgspec
 import pytest
 
+from sqspider.archive.files import Files
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import Packed, pack
+from sqspider.archive.reading import Captured
+from sqspider.extract import working
+from sqspider.extract.document import Document
+from sqspider.extract.extractor import Extractor
 from sqspider.extract.harvest import Came, Harvest, Order
 from sqspider.extract.pool import Pool, PoolError
 from sqspider.extract.rules import Fact, Rules
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import Trouble
+from sqspider.extract.working import Task
 from sqspider.record import Kept, Outcome, Reason, Status
+from sqspider.tables.columns import Row
 from sqspider.tables.table import TableError
 from sqspider.tables.target import How
 from tests.archive.known import Known, known, outcome_of
@@ -98,6 +105,25 @@ def started_to_die(start: Callable[..., None]) -> Callable[..., None]:
         os.kill(process.pid, signal.SIGKILL)
 
     return started
+
+
+@pytest.mark.parametrize("columns", [(), ("url", "title"), ("title",)], ids=["all", "some", "no-key"])
+def test_captures_of_one_instant_have_rows_of_their_own_in_every_format(farm: Farm, columns: tuple[str, ...]) -> None:
+    """Foreign files have whole seconds, and copies of files may lie beside one another."""
+    for title in ("one", "two"):
+        farm.warc.response(URL, page(title), NOON)
+    farm.warc.write(farm.archive)
+    (farm.archive / "copy.warc.gz").write_bytes(farm.warc.content)
+    found = {}
+    for ending in ("jsonl", "csv", "parquet", "db"):
+        to = str(farm.to.with_suffix(f".{ending}"))
+        farm.harvested(How.NEW, to=to, columns=columns)
+        if ending == "db":
+            with closing(sqlite3.connect(to)) as connection:
+                found[ending] = sorted(title for (title,) in connection.execute("SELECT title FROM rows"))
+        else:
+            found[ending] = sorted(title for (title,) in duckdb.sql(f"SELECT title FROM '{to}'").fetchall())
+    assert all(titles == ["one", "one", "two", "two"] for titles in found.values()), found
 
 
 def page(title: str) -> bytes:
@@ -173,16 +199,23 @@ class TestByRecords:
         farm.harvested()
         assert farm.titles() == [("one", 1)]
 
-    def test_a_visit_that_failed_keeps_the_row_of_the_last_good_one(self, known_farm: tuple[Farm, Known]) -> None:
+    @pytest.mark.parametrize(("failed_visits", "visit"), [(1, 0), (2, None)])
+    def test_a_visit_that_failed_keeps_the_row_of_the_last_good_one(
+        self, known_farm: tuple[Farm, Known], failed_visits: int, visit: int | None
+    ) -> None:
+        """Which of several that was, captures of earlier versions do not say."""
         farm, frontier = known_farm
         good = outcome_of(farm.warc.response(URL, page("good"), NOON))
         frontier.finish({URL: good})
-        frontier.reopen(URL)
-        bad = farm.warc.response(URL, page("bad"), NOON + 1, status="500 Bad")
-        failed = Outcome(status=Status.FAILED, reason=Reason.SERVER_ERROR, http_status=500, elapsed_ms=1, capture=bad)
-        frontier.finish({URL: failed}, Kept(good=good))
+        for number in range(failed_visits):
+            frontier.reopen(URL)
+            bad = farm.warc.response(URL, page("bad"), NOON + 1 + number, status="500 Bad")
+            failed = Outcome(
+                status=Status.FAILED, reason=Reason.SERVER_ERROR, http_status=500, elapsed_ms=1, capture=bad
+            )
+            frontier.finish({URL: failed}, Kept(good=good))
         farm.harvested()
-        assert farm.titles() == [("good", None)]
+        assert farm.titles() == [("good", visit)]
 
     @pytest.mark.parametrize("unchanged", [True, False])
     def test_a_revisit_has_its_originals_page(self, known_farm: tuple[Farm, Known], unchanged: bool) -> None:
@@ -204,6 +237,21 @@ class TestByRecords:
 
 
 class TestGoingOn:
+    def test_a_file_that_is_moved_before_its_captures_are_read_is_read_where_it_is_by_then(
+        self, farm: Farm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = working._captures_in
+
+        def moved(files: Files, task: Task) -> Iterator[Captured]:
+            with suppress(FileNotFoundError):
+                (farm.archive / "1.warc.gz").rename(farm.archive / "2.warc.gz")
+            return read(files, task)
+
+        monkeypatch.setattr(working, "_captures_in", moved)  # in its processes, which are forked from this one
+        farm.warc.response(URL, page("a"), NOON)
+        assert not farm.harvested().damage
+        assert farm.titles() == [("a", None)]
+
     def test_it_goes_on_where_it_was_and_nothing_comes_twice(self, farm: Farm) -> None:
         for number in range(3):
             farm.warc.response(f"{URL}{number}", page(f"{number}"), NOON + number)
@@ -309,7 +357,7 @@ class TestGoingOn:
             farm.harvested(to=str(to))
             farm.next_file()
         connection = sqlite3.connect(to)
-        assert connection.execute("SELECT title FROM rows").fetchall() == [("a",)]  # one key, one row
+        assert connection.execute("SELECT title FROM rows").fetchall() == [("a",), ("a",)]  # as in any format
         assert connection.execute("SELECT count(*) FROM sqspider_files WHERE is_done").fetchone() == (2,)
         connection.close()
         assert not to.with_name("rows.db.cursor").exists()
@@ -399,6 +447,25 @@ class TestTrouble:
         monkeypatch.setattr(Pool, "_start", started_to_die(Pool._start))
         with pytest.raises(PoolError, match=r"that read 1\.warc\.gz die, at offset"):
             farm.harvested()
+
+    @pytest.mark.parametrize("fault", [IndexError("list index out of range"), ValueError("no"), MemoryError()])
+    def test_a_fault_of_ours_at_a_page_costs_that_page(
+        self, farm: Farm, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    ) -> None:
+        rows = Extractor.rows
+
+        def faulty(self: Extractor, document: Document) -> list[Row]:
+            if document.url == f"{URL}2":
+                raise fault
+            return rows(self, document)
+
+        monkeypatch.setattr(Extractor, "rows", faulty)  # its processes are forked from this one
+        for number in range(4):
+            farm.warc.response(f"{URL}{number}", page(f"{number}"), NOON + number)
+        came = farm.harvested()
+        assert [row["title"] for row in farm.rows()] == ["0", "1", None, "3"]
+        assert farm.rows()[2]["error"].startswith(f"a fault of sqspider: {type(fault).__name__}")
+        assert (came.tally.documents, came.tally.rows, dict(came.tally.errors)) == (4, 4, {"fault": 1})
 
     def test_processes_end_though_their_parent_was_killed_and_they_never_come_back(
         self, farm: Farm, tmp_path: Path

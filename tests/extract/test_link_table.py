@@ -84,15 +84,26 @@ def test_a_page_that_fails_later_has_no_links(tmp_path: Path) -> None:
 
 def test_what_was_answered_as_before_has_the_links_of_before(tmp_path: Path) -> None:
     page = answer(f"{SITE}/", NAV)
-    write(tmp_path, "a", [page])
+    file = write(tmp_path, "a", [page])
     found = read(tmp_path)
-    write(tmp_path, "b", [revisit(page, f"{SITE}/")])  # without an index its original is not to be found
+    write(tmp_path, "b", [revisit(page, f"{SITE}/")])
+    file.unlink()  # so its original is not to be found
     assert read(tmp_path) == found
     with open_links(tmp_path / "links.db") as connection:
         known = LinkTable(connection).page(f"{SITE}/")
     assert known is not None
     assert (known.http_status, known.links) == (200, 3)
     assert known.at == 1_795_529_999  # of the later one
+
+
+def test_a_page_with_the_content_of_another_has_its_own_links(tmp_path: Path) -> None:
+    """Without an index: its original is looked for, also behind it."""
+    page = answer(f"{SITE}/x/one", "<a href=more>more</a>")
+    write(tmp_path, "a", [revisit(page, f"{SITE}/y/two"), page])
+    assert [found[:2] for found in read(tmp_path)] == [
+        (f"{SITE}/x/one", f"{SITE}/x/more"),
+        (f"{SITE}/y/two", f"{SITE}/y/more"),
+    ]
 
 
 @pytest.mark.parametrize("is_later_first", [False, True])

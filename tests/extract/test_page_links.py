@@ -126,13 +126,32 @@ def test_a_refresh_header_knows_of_no_base(tmp_path: Path) -> None:
         ("/* url(a) */ url(b) /* url(c)", ["b"]), ("content: 'url(a)'; x: url(b)", ["b"]), ("'it\\'s url(a)' url(b)", ["b"]),
         ("url(a\\20 b\\)c)", ["a b)c"]), ("my-url(a) curl(b)", []), ("url(a'b)", []), ("'open\n url(a)", ["a"]),
         ("url()", [""]), ("@import url(a) print", ["a"]), ("@media 'x' {}", []), ("url(a\0b)", ["a\ufffdb"]), ("\\url(", []),
+        ("image-set('a' 1x type('b/c'), url(d) 2x, URL('e'), \"f\") 'g'", ["a", "d", "e", "f"]),
+        ("-webkit-image-set( url( 'a)' ) 1x) 'b' url(c)", ["a)", "c"]), ("my-image-set('a')", []), ("image-set('a'", ["a"]),
+        ("image-set(linear-gradient(red, blue) 1x, /* 'no' */ 'a') url(b) 'c'", ["a", "b"]), ("image-set(url(b c) 1x) 'd'", []),
     ],
 )  # fmt: skip
 def test_styles_are_read_as_css_is_tokenized(css: str, found: list[str]) -> None:
     assert list(css_links(css)) == found
 
 
-@pytest.mark.parametrize("piece", ["/*", "url(", "url('", "@import '", "'\\", '"', "/**", "url(\\", "@import", "a" * 9])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "/*",
+        "url(",
+        "url('",
+        "@import '",
+        "'\\",
+        '"',
+        "/**",
+        "url(\\",
+        "@import",
+        "a" * 9,
+        "image-set(",
+        "image-set('a'",
+    ],
+)
 def test_hostile_styles_are_read_in_linear_time(piece: str) -> None:
     begun = time.process_time()
     list(css_links(piece * 40_000))

@@ -96,5 +96,10 @@ def test_a_page_is_only_copied_where_a_reader_sees_another_one() -> None:
         assert page.shown is not page.tree, markup
 
 
+def test_what_is_not_seen_and_would_be_kept_apart_is_taken_away() -> None:
+    markup = "<p>a<button hidden>no</button>b<table><tr><td>1<p style='display: none'>no</p><ul hidden><li>no</ul><td>2"
+    assert text_of(document(markup)) == "ab\n\n1\t2"
+
+
 def test_of_many_empty_lines_one_is_left() -> None:
     assert text_of(document("<pre>\n\na\n \n\n\n\t\nb\n\n</pre>")) == "a\n\nb"

@@ -7,12 +7,15 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from sqspider.archive.errors import DamagedError
+from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.files import FileInfo
 from sqspider.archive.folder import Folder
 from sqspider.archive.pack import pack
 from sqspider.archive.pack_orphans import Orphans
@@ -34,8 +37,8 @@ def surely(error: DamagedError) -> None:
 class Reader:
     """Reads an archive with a cursor, as far as it is asked to."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = Folder(str(folder))
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self.cursor = Cursor(self._connection)
         self.damage: list[DamagedError] = []
@@ -55,13 +58,16 @@ class Reader:
         """How many captures there would be, if they were only looked at."""
         return sum(sight is not None for sight, _ in look(self._folder, self.cursor, surely))
 
+    def forget_shared(self) -> None:
+        self._connection.execute("DELETE FROM sqspider_shared")
+
     def remembered(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM sqspider_taken").fetchone()[0])
 
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    return Reader(tmp_path)
+    return Reader(Folder(str(tmp_path)))
 
 
 def a_file(name: str, urls: list[str]) -> Warc:
@@ -75,8 +81,9 @@ def urls_of(host: str, pages: int = 6) -> list[str]:
     return [f"http://{host}.test/{page}" for page in range(pages)]
 
 
-def pack_all(folder: Path, orphans: Orphans | None = None) -> None:
-    pack(Folder(str(folder)), None, clock=time.time, rng=random.Random(7), orphans=orphans)
+def pack_all(folder: Path, orphans: Orphans | None = None, seed: int = 7) -> None:
+    """``seed``: of the name of what is made."""
+    pack(Folder(str(folder)), None, clock=time.time, rng=random.Random(seed), orphans=orphans)
 
 
 def test_it_goes_on_where_it_was_left_to_the_last_capture(tmp_path: Path, reader: Reader) -> None:
@@ -197,8 +204,9 @@ def test_files_of_others_with_one_and_the_same_warcinfo_are_all_read(tmp_path: P
     assert reader.remembered() == 0
 
 
-@pytest.mark.parametrize("most", [0, 3, 9])
-def test_packing_them_loses_none_that_was_not_read(tmp_path: Path, reader: Reader, most: int) -> None:
+@pytest.mark.parametrize("most", [0, 3, 6, 9, 12])
+def test_packing_them_loses_and_doubles_none_but_it_is_told(tmp_path: Path, reader: Reader, most: int) -> None:
+    """Of one that was read to its end the captures are not remembered, and the other's have the same origin."""
     one, other = a_file("same", urls_of("a")), a_file("same", urls_of("b"))
     one.name, other.name = "a.warc.gz", "b.warc.gz"
     one.write(tmp_path)
@@ -206,11 +214,80 @@ def test_packing_them_loses_none_that_was_not_read(tmp_path: Path, reader: Reade
     found = reader.read(most) if most else []
     pack_all(tmp_path)
     found += reader.read()
-    assert sorted(set(found)) == urls_of("a") + urls_of("b")
-    assert len(found) == 12 or most == 9  # which of the two they were of is not known
-    other.name = "c.warc.gz"
-    other.write(tmp_path)
-    assert reader.read() == urls_of("b")
+    if most <= 6:  # none was read to its end
+        assert sorted(found) == urls_of("a") + urls_of("b")
+        assert reader.damage == []
+    else:
+        assert found == [*urls_of("a"), *urls_of("b")][:most]
+        (damage,) = reader.damage
+        assert damage.file == next(tmp_path.glob("packed-*")).name
+        assert "begin anew" in str(damage)
+    same_files(tmp_path, "c")
+    assert reader.read() == urls_of("c")
+
+
+def same_files(folder: Path, hosts: str) -> None:
+    """Of a program that gives each of its files the same id."""
+    for host in hosts:
+        one = a_file("same", urls_of(host))
+        one.name = f"{host}.warc.gz"
+        one.write(folder)
+
+
+def test_one_that_comes_later_and_is_packed_with_others_is_told(tmp_path: Path, reader: Reader) -> None:
+    """That which was read still stands; or was packed before, and read from that file."""
+    same_files(tmp_path, "a")
+    assert len(reader.read()) == 6
+    a_file("c.warc.gz", urls_of("c")).write(tmp_path)
+    same_files(tmp_path, "b")
+    (tmp_path / "a.warc.gz").rename(tmp_path / ".a")
+    pack_all(tmp_path)
+    (tmp_path / ".a").rename(tmp_path / "a.warc.gz")
+    assert reader.read() == []
+    assert ["one and the same" in str(error) for error in reader.damage] == [True]
+
+
+def test_a_file_of_many_that_is_rewritten_is_told(tmp_path: Path, reader: Reader) -> None:
+    """It was read from its beginning, and begun anew all of it is."""
+    same_files(tmp_path, "ab")
+    pack_all(tmp_path)
+    assert len(reader.read()) == 12
+    same_files(tmp_path, "c")
+    pack_all(tmp_path)
+    assert reader.read() == []
+    assert len(reader.damage) == 1
+    again = Reader(Folder(str(tmp_path)))
+    assert sorted(again.read()) == [url for host in "abc" for url in urls_of(host)]
+    assert again.damage == []
+
+
+def test_one_that_is_packed_with_one_that_was_read_is_told(tmp_path: Path, reader: Reader) -> None:
+    same_files(tmp_path, "a")
+    assert len(reader.read()) == 6
+    same_files(tmp_path, "b")
+    pack_all(tmp_path)
+    assert reader.read() == []
+    assert len(reader.damage) == 1
+
+
+@pytest.mark.parametrize(("packs", "is_old"), [(True, False), (False, False), (False, True)])
+def test_one_of_them_alone_is_told_once_it_is_known_that_there_are_several(
+    tmp_path: Path, reader: Reader, packs: bool, is_old: bool
+) -> None:
+    """A cursor of before has not remembered that, but knows the files that it has met."""
+    same_files(tmp_path, "ab")
+    if packs:
+        pack_all(tmp_path)
+    assert len(reader.read()) == 12
+    if is_old:
+        reader.forget_shared()
+    for path in tmp_path.glob("*.warc.gz"):
+        path.unlink()
+    same_files(tmp_path, "c")
+    a_file("d.warc.gz", urls_of("d")).write(tmp_path)
+    pack_all(tmp_path, seed=8)
+    assert reader.read() == []
+    assert len(reader.damage) == 1
 
 
 def test_the_last_captures_that_were_read_may_be_dropped_as_orphans(tmp_path: Path, reader: Reader) -> None:
@@ -227,6 +304,58 @@ def test_the_last_captures_that_were_read_may_be_dropped_as_orphans(tmp_path: Pa
         connection.executemany(known, [(key_of(url), 0.0, NOON * 2) for url in urls[2:6]])
         pack_all(tmp_path, orphans)
     assert sorted(reader.read()) == sorted(urls[6:] + urls_of("b"))
+
+
+class Moving(Folder):
+    """In which one file gets another name just before it is opened."""
+
+    @contextmanager
+    def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        if name == "2.warc.gz":
+            Path(self.address, name).rename(Path(self.address, "4.warc.gz"))
+        with super().opened(name, offset) as stream:
+            yield stream
+
+
+def test_what_is_moved_before_it_is_read_is_read_where_it_is_by_then(tmp_path: Path) -> None:
+    reader = Reader(Moving(str(tmp_path)))
+    a_file("1.warc.gz", urls_of("a")).write(tmp_path)
+    assert reader.read() == urls_of("a")
+    a_file("2.warc.gz", urls_of("b")).write(tmp_path)
+    assert reader.read() == urls_of("b")  # and not nothing, for which nobody would walk again
+    assert reader.read() == []
+
+
+def test_what_is_moved_keeps_nobody_from_the_files_behind_it(tmp_path: Path) -> None:
+    reader = Reader(Moving(str(tmp_path)))
+    for name, host in (("1", "a"), ("2", "b"), ("3", "c")):
+        a_file(f"{name}.warc.gz", urls_of(host)).write(tmp_path)
+    assert reader.read() == [*urls_of("a"), *urls_of("c")]
+    assert reader.read() == urls_of("b")
+    assert reader.read() == []
+
+
+class Lying(Folder):
+    """Which lists a file that cannot be had, as a store without S3's consistency does."""
+
+    def info(self, name: str) -> FileInfo | None:
+        return None if name == "2.warc.gz" else super().info(name)
+
+    @contextmanager
+    def opened(self, name: str, offset: int = 0) -> Iterator[BinaryIO]:
+        if name == "2.warc.gz":
+            raise NoArchiveError("it is not there")
+        with super().opened(name, offset) as stream:
+            yield stream
+
+
+def test_what_is_listed_and_cannot_be_had_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    reader = Reader(Lying(str(tmp_path)))
+    for name, host in (("1", "a"), ("2", "b"), ("3", "c")):
+        a_file(f"{name}.warc.gz", urls_of(host)).write(tmp_path)
+    assert reader.read() == [*urls_of("a"), *urls_of("c")]
+    assert [error.file for error in reader.damage] == ["2.warc.gz"]
+    assert reader.read() == []
 
 
 def test_damage_in_one_file_is_told_and_the_others_are_read(tmp_path: Path, reader: Reader) -> None:

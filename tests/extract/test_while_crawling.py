@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +88,41 @@ def test_a_second_visit_adds_its_rows(sqspider: Run, site: Site, tmp_path: Path)
     assert sorted(title for _, visit, title in found if visit == 1) == TITLES  # they are revisits, with their page
 
 
+def test_what_was_kept_has_its_rows_before_it_is_visited_again(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    """Afterwards its record tells of the second visit alone, and nothing else says that the first was no orphan."""
+    assert sqspider("crawl", site.url, *HERE, "--quiet").returncode == 0
+    done = sqspider("crawl", "--again", *HERE, "--extract", "rules.toml", "--extract-to", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    found = sorted((row["visit"], row["title"]) for row in rows_in(tmp_path / "rows.jsonl"))
+    assert found == [(visit, title) for visit in (0, 1) for title in TITLES]
+
+
+def test_what_would_have_no_rows_is_not_visited_again(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    extract = ("--extract", "rules.toml", "--extract-to", "rows.jsonl", "--quiet")
+    assert sqspider("crawl", site.url, *HERE, *extract).returncode == 0
+    asked = len(site.requests)
+    (tmp_path / "rules.toml").write_text("language = true\n" + RULES)
+    done = sqspider("crawl", "--again", *HERE, *extract)
+    assert done.returncode == 1
+    assert "was made with other rules" in done.stderr
+    assert "nothing is visited again" in done.stderr
+    assert len(site.requests) == asked
+    records = [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+    assert {record["status"] for record in records} == {"done"}
+
+
+def test_a_page_that_is_gone_has_the_row_of_its_last_good_visit(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    assert sqspider("crawl", site.url, *HERE, "--quiet").returncode == 0
+    assert sqspider("crawl", "--again", *HERE, "--quiet").returncode == 0
+    del site.bodies["/3"]
+    for _ in range(2):
+        sqspider("crawl", "--again", *HERE, "--quiet")
+    done = sqspider("extract", "--title", "--to", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    found = {row["title"]: row["visit"] for row in rows_in(tmp_path / "rows.jsonl")}
+    assert found == {title: 1 if title == "page 3" else 3 for title in TITLES}
+
+
 def test_of_several_crawls_in_one_archive_each_has_its_rows(sqspider: Run, site: Site, tmp_path: Path) -> None:
     assert sqspider("crawl", site.url, *HERE, "--crawl", "other", "--quiet").returncode == 0
     extract = ("--extract", "rules.toml", "--extract-to", "rows.jsonl", "--quiet")
@@ -100,12 +137,24 @@ def test_what_an_earlier_run_left_is_caught_up(sqspider: Run, site: Site, tmp_pa
     assert titles_in(tmp_path / "rows.jsonl") == TITLES
 
 
+def test_who_goes_on_without_rows_is_told(sqspider: Run, site: Site, tmp_path: Path) -> None:
+    extract = ("--extract", "rules.toml", "--extract-to", "rows.jsonl")
+    assert "no rows are made" not in sqspider("crawl", site.url, *HERE, *extract).stderr
+    again = sqspider("crawl", *HERE).stderr.splitlines()
+    assert [line for line in again if "--extract rules.toml --extract-to rows.jsonl" in line] == again[:1]
+    assert "no rows are made" in again[0]
+    assert "no rows are made" not in sqspider("crawl", *HERE, "--crawl", "other", site.url).stderr
+    (tmp_path / "rows.jsonl").unlink()  # then nobody waits for more of them
+    assert "no rows are made" not in sqspider("crawl", *HERE).stderr
+
+
 def test_rules_may_stand_in_the_crawls_file(sqspider: Run, site: Site, tmp_path: Path) -> None:
     text = f'urls = ["{site.url}"]\n\n[extract]\ntitle = true\nto = "rows.csv"\n'
     (tmp_path / "crawl.toml").write_text(text)
     done = sqspider("crawl", *HERE, "--config", "crawl.toml")
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + len(TITLES)
+    assert "`--config crawl.toml`" in sqspider("crawl", *HERE).stderr
 
 
 def test_a_file_that_was_found_may_name_no_rules(sqspider: Run, tmp_path: Path) -> None:
@@ -183,9 +232,9 @@ class Held:
         return b"<!doctype html><title>held</title>"
 
 
-def begun(site: Site, folder: Path) -> subprocess.Popen[str]:
-    """A crawl that extracts."""
-    command = [sys.executable, "-m", "sqspider", "crawl", site.url, *HERE]
+def begun(what: str, folder: Path) -> subprocess.Popen[str]:
+    """A crawl that extracts. ``what``: a URL, or an option."""
+    command = [sys.executable, "-m", "sqspider", "crawl", what, *HERE]
     command += ["--extract", "rules.toml", "--extract-to", "rows.jsonl"]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
@@ -193,7 +242,7 @@ def begun(site: Site, folder: Path) -> subprocess.Popen[str]:
 def test_an_extractor_that_dies_is_begun_again(site: Site, tmp_path: Path) -> None:
     held = Held()
     site.bodies["/0"] = held
-    process = begun(site, tmp_path)
+    process = begun(site.url, tmp_path)
     try:
         assert held.asked.wait(60)
         extractor = family_of(process.pid)[1]
@@ -210,7 +259,7 @@ def test_an_extractor_that_dies_is_begun_again(site: Site, tmp_path: Path) -> No
 def test_a_crawl_that_is_stopped_has_the_rows_of_what_it_kept(site: Site, tmp_path: Path) -> None:
     held = Held()
     site.bodies["/0"] = held
-    process = begun(site, tmp_path)
+    process = begun(site.url, tmp_path)
     try:
         assert held.asked.wait(60)
         process.send_signal(signal.SIGINT)
@@ -223,3 +272,31 @@ def test_a_crawl_that_is_stopped_has_the_rows_of_what_it_kept(site: Site, tmp_pa
     assert "held" in found
     assert len(found) == len(set(found))
     assert f"{len(found)} rows in rows.jsonl" in told
+
+
+def test_who_does_not_wait_for_rows_leaves_nobody_at_work(
+    sqspider: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sqspider("crawl", site.url, *HERE, "--quiet").returncode == 0
+    (tmp_path / "rules.toml").write_text('apply = "tests.extract.killing:endless"\n')
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    os.mkfifo(tmp_path / "log")  # whoever opens it to read waits until it is written
+    monkeypatch.setenv("KILLING_LOG", str(tmp_path / "log"))
+    process = begun("--again", tmp_path)
+    ends: list[int] = []
+    try:
+        assert (tmp_path / "log").read_text()
+        ends += [os.pidfd_open(pid) for pid in family_of(process.pid)[1:]]
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=100)
+        assert len(ends) >= 2
+        assert all(select.select([end], [], [], 60)[0] for end in ends)  # readable once it has ended
+    finally:
+        process.kill()
+        for end in ends:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(end, signal.SIGKILL)
+            os.close(end)
+    assert process.returncode == 130, told
+    records = [json.loads(line) for line in sqspider("export").stdout.splitlines()]
+    assert {record["status"] for record in records} == {"done"}

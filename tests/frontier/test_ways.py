@@ -633,6 +633,23 @@ async def test_what_a_page_needs_is_a_page_once_it_is_found_as_one(frontier: Fro
 
 
 @pytest.mark.parametrize("settings", [LIMITED, WITHOUT_LIMIT])
+async def test_what_waits_as_needed_by_a_page_is_claimed_as_the_page_that_it_was_found_as(
+    frontier: Frontier, settings: CrawlSettings
+) -> None:
+    await frontier.enqueue(
+        [Entry(url=url("a"), depth=REQUISITE_DEPTH, parent=url("p"), redirects=3, settings=settings)]
+    )
+    await frontier.enqueue([Entry(url=url("a"), depth=MAX_DEPTH, parent=url("q"), settings=settings)])
+    delivery = await take_one(frontier)
+    claim = await win(frontier, delivery)
+    assert (claim.depth, claim.redirects) == (MAX_DEPTH, 0)
+    assert (await record_of(frontier, url("a"))).parent == url("q")
+    assert await finish_one(frontier, claim, delivery)
+    record = await record_of(frontier, url("a"))
+    assert (record.status, record.is_requisite) == (Status.DONE, False)
+
+
+@pytest.mark.parametrize("settings", [LIMITED, WITHOUT_LIMIT])
 async def test_what_is_found_as_a_page_while_it_is_fetched_as_needed_is_visited_again(
     frontier: Frontier, settings: CrawlSettings
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from sqspider.tables.columns import Column, Kind, Row
 from sqspider.tables.opening import encoder_of, open_table
 from sqspider.tables.sqlite import SqliteRows
+from sqspider.tables.target import How
 from sqspider.tables.values import check_time, iso, micros
 from tests.tables.kit import COLUMNS, FIELDS, READERS, TWO, put_in, rows, write
 
@@ -197,6 +199,17 @@ def test_the_same_key_is_there_once_whatever_is_none_in_it(tmp_path: Path) -> No
         repr((crawl, visit, "new")) for crawl, visit, _ in first
     )
     connection.close()
+
+
+def test_a_table_whose_key_was_another_is_gone_on_with(tmp_path: Path) -> None:
+    """As files of before have it: rows that it took for one another are two from now on."""
+    text = Column("text")
+    write(tmp_path / "rows.db", [("a", "1"), ("b", "2")], columns=(Column("id", is_key=True), text))
+    for keyed, expected in (((True, True), 4), ((True, True), 4), ((False, False), 6)):
+        columns = (Column("id", is_key=keyed[0]), text._replace(is_key=keyed[1]))
+        write(tmp_path / "rows.db", [("a", "3"), ("b", "3")], columns=columns, how=How.APPEND)
+        with closing(sqlite3.connect(tmp_path / "rows.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM rows").fetchone() == (expected,)
 
 
 def test_names_of_columns_are_quoted(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -44,6 +45,23 @@ def read(path: Path) -> list[tuple[int, str]]:
         assert lines.pop(0) == "id,text"
         return [(int(number), text) for number, _, text in (line.partition(",") for line in lines)]
     return [tuple(json.loads(line).values()) for line in lines]
+
+
+def unlinked(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    write(path, [(7, "theirs")], columns=TWO, how=How.OVERWRITE)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def lengthened(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("theirs\n")
 
 
 # What is there already
@@ -264,6 +282,27 @@ def test_a_pipe_gets_rows_as_they_come(tmp_path: Path) -> None:
     table.close(is_whole=True)
     reading.join()
     assert got == ['{"id":1,"text":"a"}\n']
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("change", [unlinked, replaced, emptied, lengthened])
+def test_what_is_done_to_a_file_that_is_written_is_said(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    """Else rows would go where nobody finds them, or behind a hole."""
+    path = tmp_path / name
+    table = open_table(str(path), TWO, in_place=True)
+    fill(table, [(1, "a")])
+    table.flush()
+    change(path)
+
+    def go_on() -> None:
+        fill(table, [(2, "b")])
+        table.flush()
+
+    with pytest.raises(TableError, match=f"{name} was changed, moved or removed by somebody else"):
+        go_on()
+    table.close(is_whole=False)
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])

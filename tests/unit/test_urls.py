@@ -20,6 +20,7 @@ from sqspider.url import (
     authority_of,
     canonical_host,
     canonicalize,
+    host_in,
     host_of,
     in_scope,
     origin_of,
@@ -54,6 +55,7 @@ def test_canonicalizing_twice_changes_nothing(text: str) -> None:
         assert "#" not in once
         assert once.startswith(origin_of(once))
         assert host_of(once) in once
+        assert host_in(once) == host_of(once)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,24 @@ def test_the_host_is_without_its_port_and_the_dot_at_its_end(url: str, host: str
     assert host_of(url) == host
     assert canonicalize(url) == url  # which keeps it
     assert canonical_host(host) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://Shop.Example:8080?a/b", "shop.example"),
+        ("http://a.test/" + "x" * 100_000, "a.test"),
+        ("urn:X-wget:log", ""),
+        ("dns:shop.example", ""),
+        ("data:text/html,x/y/z", ""),
+        ("file:///etc/passwd", ""),
+        ("http://", ""),
+        ("nothing", ""),
+        ("", ""),
+    ],
+)
+def test_whatever_stands_in_others_archives_has_a_host_or_none(url: str, host: str) -> None:
+    assert host_in(url) == host
 
 
 def test_a_host_has_253_characters_at_most() -> None:

@@ -2,7 +2,7 @@
 
 what lies there   names, files, addresses; folder, locks, repair; bucket, bucket_ahead, s3 and s3_…; errors
 writing           store; selection, payloads; warc, packing, suites, coding; sink, folder_sink, bucket_sink
-reading           members, records, http_messages, digests; gathering, reading, listing
+reading           members, records, dates, http_messages, digests; gathering, reading, originals, strides; listing
 its index         cdxj, surt, sorting
 proving it        verify, verify_fields, verify_relations
 changing it       rewriting, moves, scratch; pack and pack_orphans; forget and forget_…; removal

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from sqspider.archive.coding import Coding
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.names import object_name
 from sqspider.archive.s3 import S3Client
 from sqspider.archive.s3_place import S3Place
 from sqspider.archive.sink import GATHER_SECONDS, Begun
-from sqspider.archive.warc import Origin, microseconds, warcinfo
+from sqspider.archive.warc import Origin, warcinfo
 from sqspider.capture import FullError, StoreError
 from sqspider.frontier.aws.client import Observer
 from sqspider.frontier.values import CHANCE, Clock

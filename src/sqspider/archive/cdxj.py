@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.http_messages import Head, block_of, is_http, read_message, without_chunks
 from sqspider.archive.names import INDEX
-from sqspider.archive.records import Record, RecordError, measured, records_of, seconds_of
+from sqspider.archive.records import Record, RecordError, measured, records_of
 from sqspider.archive.sorting import Sorter
 from sqspider.archive.surt import surt_of
 
@@ -110,13 +111,19 @@ def _fields(record: Record) -> dict[str, str] | None:
         fields["mime"] = mime
     if head is not None and head.http_status is not None:
         fields["status"] = str(head.http_status)
-    digest = record.field("warc-payload-digest")
-    if not digest:
-        hashed = hashlib.sha1(usedforsecurity=False)
-        for piece in without_chunks(head, payload) if head is not None else payload:
-            hashed.update(piece)
-        digest = "sha1:" + base64.b32encode(hashed.digest()).decode()
-    return {**fields, "digest": digest}
+    return {**fields, "digest": record.field("warc-payload-digest") or _digest_of(head, payload)}
+
+
+def payload_digest_of(record: Record) -> str:
+    """The digest of a capture that says none. Reads it."""
+    return _digest_of(*(read_message(record) if is_http(record) else (None, block_of(record))))
+
+
+def _digest_of(head: Head | None, payload: Iterator[bytes]) -> str:
+    hashed = hashlib.sha1(usedforsecurity=False)
+    for piece in without_chunks(head, payload) if head is not None else payload:
+        hashed.update(piece)
+    return "sha1:" + base64.b32encode(hashed.digest()).decode()
 
 
 def _mime_of(record: Record, head: Head | None) -> str | None:

@@ -68,6 +68,12 @@ class Check:
         return self._hash is None or self._hash.digest() == self._wanted
 
 
+def normal(digest: str) -> str:
+    """One way to write a digest, of all that there are; what is none stays as it is."""
+    found, raw = _LABELLED.fullmatch(digest), _bytes_of(digest)
+    return digest if found is None or raw is None else f"{_algorithm_of(found[1])}:{raw.hex()}"
+
+
 def sha1_of(digest: str) -> str:
     """A SHA-1 digest as places have it: in base32, without its label; others as they are."""
     raw = _bytes_of(digest)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from sqspider.archive.dates import microseconds, seconds_of
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.export_links import can_be_relinked, relinked
 from sqspider.archive.export_names import Path as Parts
@@ -19,9 +20,8 @@ from sqspider.archive.export_names import folded, link_between, mark_of, marked,
 from sqspider.archive.export_tree import InTheWayError, Tree
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_in
-from sqspider.archive.records import seconds_of, without_brackets
+from sqspider.archive.records import without_brackets
 from sqspider.archive.scratch import key_of, scratch
-from sqspider.archive.warc import microseconds
 from sqspider.url import canonicalize
 from sqspider.web.body import DecodeError
 
@@ -265,4 +265,7 @@ def _original_of(captured: Captured) -> bytes | None:
     said = {name.lower(): value for name, value in captured.fields}
     url = without_brackets(said.get("warc-refers-to-target-uri", "")) or captured.url
     at = seconds_of(said.get("warc-refers-to-date", ""))
-    return key_of("nothing") if at is None else key_of(url, microseconds(at))
+    if at is not None:
+        return key_of(url, microseconds(at))
+    original = captured.original  # wget names it by its id alone
+    return key_of("nothing") if original is None else key_of(original.url, microseconds(original.at))

@@ -1,7 +1,7 @@
 """Writes the links of a page anew, where it lies as a file among others; every other byte stays as it is.
 
-Only what a browser follows or loads: addresses in attributes, in ``srcset``, and in ``url()`` of styles. What scripts
-make of a page is not known here.
+Only what a browser follows or loads: addresses in attributes, in ``srcset``, and in styles. What scripts make of a page
+is not known here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ada_url
 from sqspider.url import canonicalize
 from sqspider.web.attributes import attributes_of
 from sqspider.web.charset import decode, encode_query, encoding_of_answer, mime_type_of
+from sqspider.web.css_links import css_references, unescaped
 from sqspider.web.links import base_url
 from sqspider.web.tags import TAG
 
@@ -23,12 +24,15 @@ FindFile = Callable[[str], str | None]
 """By what a page leads to the file of a canonical URL; none: there is no such file."""
 
 _ADDRESSES: Final = {
-    "a": ("href",), "area": ("href",), "link": ("href",), "base": ("href",), "image": ("href", "xlink:href"),
-    "use": ("href", "xlink:href"), "img": ("src", "srcset"), "source": ("src", "srcset"), "script": ("src",),
+    "a": ("href",), "area": ("href",), "link": ("href", "imagesrcset"), "base": ("href",),
+    "image": ("href", "xlink:href"), "use": ("href", "xlink:href"),
+    "img": ("src", "srcset"), "source": ("src", "srcset"), "script": ("src", "href"),
     "iframe": ("src",), "frame": ("src",), "embed": ("src",), "audio": ("src",), "video": ("src", "poster"),
-    "track": ("src",), "input": ("src",), "object": ("data",), "form": ("action",), "body": ("background",),
-    "table": ("background",), "td": ("background",), "th": ("background",),
+    "track": ("src",), "input": ("src",), "object": ("data",), "form": ("action",), "feimage": ("href", "xlink:href"),
 }  # fmt: skip
+_OF_SERVERS: Final = ("integrity", "crossorigin")
+"""Attributes by which a browser refuses a file: it was written anew, and no server allows it to be read."""
+_OF_ALL: Final = ("style", "background")  # attributes that any element may have
 _PAGES: Final = ("text/html", "application/xhtml+xml")
 _STYLES: Final = "text/css"
 _SPACE: Final = "\t\n\f\r "
@@ -43,11 +47,8 @@ _ATTRIBUTE: Final = re.compile(
     rb"(?:\"(?P<double>[^\"]*+)\"|'(?P<single>[^']*+)'|(?P<bare>[^\t\n\f\r >\"'][^\t\n\f\r >]*+))"
     rb"|(?P<alone>[^\t\n\f\r />][^\t\n\f\r />=]*+)"
 )
-_URL_IN_STYLE: Final = re.compile(
-    rb"(?P<before>\burl\([\t\n\f\r ]*+|@import[\t\n\f\r ]++(?=[\"']))"
-    rb"(?:\"(?P<double>[^\"\\\n]*+)\"|'(?P<single>[^'\\\n]*+)'|(?P<bare>[^\t\n\f\r \"'()\\]++))",
-    re.IGNORECASE,
-)
+_HIDES_BACKSLASHES: Final = frozenset({"shift_jis", "gbk", "gb18030", "big5"})  # as the second byte of a character
+_NOT_IN_STRING: Final = {ord(char): f"%{ord(char):02X}" for char in '"\\\n\r\f'}
 
 
 def can_be_relinked(headers: Sequence[tuple[str, str]]) -> bool:
@@ -93,6 +94,7 @@ class _Links:
         self._has_base = False
         self._encoding = encoding  # in which ASCII is ASCII
         self._find = find
+        self._files = 0  # that were found
 
     def in_page(self, body: bytes) -> bytes:
         """Everything but its links is copied as it is written."""
@@ -117,15 +119,35 @@ class _Links:
 
     def in_styles(self, body: bytes) -> bytes:
         """The same for a style sheet, or a piece of one."""
-        return _URL_IN_STYLE.sub(self._in_style, body)
+        if self._encoding in _HIDES_BACKSLASHES and b"\\" in body:
+            return body  # where a string ends is not told by its bytes
+        return self._in_style(body, self._encoding)
+
+    def _in_style(self, body: bytes, encoding: str) -> bytes:
+        out, done = [], 0
+        text = body.decode("latin-1")  # so that each character is a byte
+        for start, end in css_references(text):
+            new = self._address(unescaped(decode(body[start:end], encoding))) if start < end else None
+            if new is None:
+                continue
+            if (sign := text[start - 1]) in "\"'":
+                if text[end : end + 1] != sign:  # the style sheet ends amid it
+                    continue
+                start, end = start - 1, end + 1
+            out += [body[done:start], b'"%b"' % new.translate(_NOT_IN_STRING).encode()]
+            done = end
+        return b"".join([*out, body[done:]])
 
     def _in_tag(self, name: bytes, written: bytes) -> bytes:
         wanted = _ADDRESSES.get(name.lower().decode("latin-1"), ())
-        if wanted or b"style" in written.lower():
+        if wanted or any(name in written.lower() for name in (b"style", b"background")):
             seen: set[str] = set()  # the first of a name counts
+            files = self._files
             if name.lower() == b"base":
                 self._note_base(written)
             written = _ATTRIBUTE.sub(lambda found: self._in_attribute(found, wanted, name.lower(), seen), written)
+            if self._files > files:
+                written = _ATTRIBUTE.sub(_but_of_servers, written)
         return b"<" + name + written + b">"
 
     def _note_base(self, written: bytes) -> None:
@@ -138,7 +160,7 @@ class _Links:
         if found["name"] is None:
             return found[0]
         name = found["name"].lower().decode("latin-1")
-        if name in seen or (name != "style" and name not in wanted):
+        if name in seen or name not in (*_OF_ALL, *wanted):
             return found[0]
         seen.add(name)
         value = attributes_of(b"x=" + found[0].partition(b"=")[2].lstrip(_SPACE.encode()))["x"] or ""
@@ -146,8 +168,8 @@ class _Links:
         if tag == b"base":
             new: str | None = ""  # what leads on from it is written out below
         elif name == "style":
-            new = self.in_styles(value.encode()).decode()
-        elif name == "srcset":
+            new = self._in_style(value.encode(), "utf-8").decode()
+        elif name.endswith("srcset"):
             new = self._srcset(value)
         else:
             new = self._address(value)
@@ -184,11 +206,6 @@ class _Links:
                 at = comma
         return "".join(out)
 
-    def _in_style(self, found: re.Match[bytes]) -> bytes:
-        octets = next((found[name] for name in ("double", "single", "bare") if found[name] is not None), b"")
-        new = self._address(decode(octets, self._encoding))
-        return found[0] if new is None else found["before"] + b'"' + new.replace('"', "%22").encode() + b'"'
-
     def _address(self, written: str) -> str | None:
         """What an address is to say; none: what it says."""
         address = written.strip("".join(map(chr, range(33))))
@@ -202,7 +219,9 @@ class _Links:
         if not isinstance(url, str):
             return self._in_full(address)
         fragment = "".join(address.partition("#")[1:])
-        return (self._find(url) or url) + (fragment if len(fragment) > 1 else "")
+        file = self._find(url)
+        self._files += file is not None
+        return (file or url) + (fragment if len(fragment) > 1 else "")
 
     def _in_full(self, address: str) -> str | None:
         """Of what is no page of the web: ``mailto:`` and the like stay; what was relative is none any more."""
@@ -211,6 +230,11 @@ class _Links:
         except ValueError:
             return None
         return joined if joined.startswith(("http:", "https:")) else None
+
+
+def _but_of_servers(found: re.Match[bytes]) -> bytes:
+    name = found["name"] or found["alone"]
+    return b"" if name.lower().decode("latin-1") in _OF_SERVERS else found[0]
 
 
 def _end_of_descriptors(value: str, at: int) -> int:

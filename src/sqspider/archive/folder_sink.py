@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from sqspider.archive.coding import Coding
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.files import OPEN
 from sqspider.archive.folder import NEW, OWN, Folder, sync_folder
@@ -28,7 +29,7 @@ from sqspider.archive.locks import lock
 from sqspider.archive.names import WRITTEN, file_name, safe_host
 from sqspider.archive.repair import Did, repair
 from sqspider.archive.sink import Begun
-from sqspider.archive.warc import Origin, microseconds, warcinfo
+from sqspider.archive.warc import Origin, warcinfo
 from sqspider.capture import FullError, StoreError
 from sqspider.log import get_logger
 

@@ -20,10 +20,12 @@ from typing import NamedTuple
 import msgspec
 
 from sqspider.archive import cdxj
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.forget_records import Revisit, altered, note_of, promoted, read_revisit
 from sqspider.archive.forget_references import Original, References
+from sqspider.archive.members import can_be_joined
 from sqspider.archive.names import KEPT
 from sqspider.archive.records import Record
 from sqspider.archive.rewriting import (
@@ -31,14 +33,12 @@ from sqspider.archive.rewriting import (
     Make,
     Round,
     Tell,
-    can_be_joined,
     ending_of,
     parts_of,
     renew_index,
 )
-from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
-from sqspider.url import canonicalize, host_of
+from sqspider.url import canonicalize, host_in
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,5 +229,4 @@ class _Said(NamedTuple):
 def _host_of(url: str) -> str:
     if url.startswith("dns:"):
         return url.removeprefix("dns:").lower()
-    canonical = canonicalize(url, most_bytes=1_000_000)
-    return host_of(canonical) if isinstance(canonical, str) else ""
+    return host_in(url)

@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from sqspider.archive.dates import written_date
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import Files
 from sqspider.archive.forget_references import Original
 from sqspider.archive.http_messages import block_of, is_http, read_message
 from sqspider.archive.records import Fields, Record, records_of
-from sqspider.archive.warc import digest_of, written_date
+from sqspider.archive.warc import digest_of
 
 MAX_BLOCK: Final = 4 * 1024 * 1024  # of a revisit's: it has a head alone
 _NAMESPACE: Final = uuid.UUID("3a4c9f0e-2b61-5c0e-9d5f-6c2a7f0b8e41")  # of the ids of notes

@@ -8,10 +8,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
-from sqspider.archive.errors import ArchiveError
-from sqspider.archive.records import Record, seconds_of, without_brackets
-from sqspider.archive.scratch import key_of
-from sqspider.archive.warc import microseconds
+from sqspider.archive.dates import microseconds, seconds_of
+from sqspider.archive.records import Record, without_brackets
+from sqspider.archive.scratch import key_of, no_room
 from sqspider.record import CapturePlace
 
 _TABLES: Final = """
@@ -116,7 +115,7 @@ class References:
             self._connection.execute("COMMIT")
             self._connection.executescript(_JOIN)
         except sqlite3.Error as error:
-            raise _no_room(error) from error
+            raise no_room(error) from error
 
     def files(self) -> set[str]:
         """The files that have revisits whose payload goes."""
@@ -143,11 +142,4 @@ class References:
         try:
             return self._connection.execute(statement, values).lastrowid or 0
         except sqlite3.Error as error:
-            raise _no_room(error) from error
-
-
-def _no_room(error: sqlite3.Error) -> ArchiveError:
-    return ArchiveError(
-        f"the folder for temporary files cannot take what is to be noted: {error}; the variable SQLITE_TMPDIR names "
-        "another folder"
-    )
+            raise no_room(error) from error

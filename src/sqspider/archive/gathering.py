@@ -10,6 +10,7 @@ from sqspider.archive.cdxj import CAPTURE_KINDS
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.http_messages import fields_in
+from sqspider.archive.originals import Reference
 from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, without_brackets
 
 _SIDE_BYTES: Final = 1024 * 1024  # of a request's head, or of metadata, that is kept with its answer
@@ -52,6 +53,7 @@ class Sight:
         self.origin = record.origin
         self.size = record.size  # of its block, bytes
         self.offset = record.offset
+        self.reference = Reference.of(record.fields) if record.kind == "revisit" else None
         self.length = 0
         self.request: bytes | None = None
         self.metadata: Fields = ()

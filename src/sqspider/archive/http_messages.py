@@ -82,9 +82,14 @@ def block_of(record: Record) -> Iterator[bytes]:
 
 def parsed_head(raw: bytes) -> Head:
     """A head from its bytes, whatever they are."""
-    lines = [_decoded(line.rstrip(b"\r")) for line in _FOLD.sub(b" ", raw).split(b"\n")]
-    pairs = (line.partition(":") for line in lines[1:])
-    return Head(raw, lines[0], tuple((name.strip(), value.strip()) for name, colon, value in pairs if colon))
+    unfolded = _FOLD.sub(b" ", raw)
+    try:
+        lines = unfolded.decode().split("\n")
+    except UnicodeDecodeError:
+        lines = [_decoded(line) for line in unfolded.split(b"\n")]
+    pairs = [line.partition(":") for line in lines[1:]]
+    headers = tuple([(name.strip(), value.strip()) for name, colon, value in pairs if colon])
+    return Head(raw, lines[0].rstrip("\r"), headers)
 
 
 def _decoded(line: bytes) -> str:

@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sqspider.archive.cdxj import CAPTURE_KINDS, seconds_of_digits
+from sqspider.archive.dates import microseconds, written_date
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.reading import Captured, captures_of
 from sqspider.archive.records import Record
 from sqspider.archive.rewriting import parts_of
-from sqspider.archive.warc import microseconds, written_date
 
 _BEGAN: Final = re.compile(r"-(\d{14})-")
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
 from sqspider.archive.errors import DamagedError
+from sqspider.archive.files import Files
 from sqspider.archive.packing import gzip_unpacker
 
 STEP: Final = 64 * 1024  # bytes that are read, or unpacked, at a time
+_PACKED_STEP: Final = 16 * 1024  # that are unpacked at a time: most members are smaller, and what is behind is copied
 MAX_HEAD_BYTES: Final = 1024 * 1024  # of the named fields of a record; who writes more writes something else
 SEPARATOR: Final = b"\r\n\r\n"  # behind the fields of a record, and behind its block
 _GZIP: Final = b"\x1f\x8b"
@@ -141,9 +143,12 @@ def whole_from(stream: BinaryIO, offset: int, mark: bytes, is_own: Callable[[byt
     """
     source = _Source(stream, offset)
     while source.fill(len(mark)):
-        at = source.next(mark)
-        if at is None:
+        found = source.find(mark)
+        if found < 0:
+            source.take(source.ahead - len(mark) + 1)  # what is left may be its beginning
             continue
+        at = source.offset + found
+        source.take(found + 1)
         here = stream.tell()
         stream.seek(at)
         try:
@@ -155,40 +160,66 @@ def whole_from(stream: BinaryIO, offset: int, mark: bytes, is_own: Callable[[byt
     return None
 
 
+def can_be_joined(files: Files, name: str) -> bool:
+    """Whether members of a file can stand behind those of another one: not where they need the dictionary that their
+    file begins with."""
+    return not name.endswith(".zst") or files.read(name, 0, len(_ZSTD_DICTIONARY)) != _ZSTD_DICTIONARY
+
+
 class _Source:
-    """A stream that can be looked into ahead."""
+    """A stream that can be looked into ahead. What is handed out is held on to, so that it can be given back."""
 
     def __init__(self, stream: BinaryIO, offset: int) -> None:
         self._stream = stream
-        self.held = b""
-        self.offset = offset  # of what is handed out next
+        self._held = b""
+        self._at = 0  # in what is held, of what is handed out next
+        self._end = offset  # in the file, of what is held
+
+    @property
+    def offset(self) -> int:
+        """In the file, of what is handed out next."""
+        return self._end - len(self._held) + self._at
 
     def fill(self, size: int) -> bool:
         """Hold so many bytes; false where there are fewer."""
-        while len(self.held) < size:
+        while len(self._held) - self._at < size:
             piece = self._stream.read(STEP)
             if not piece:
                 return False
-            self.held += piece
+            self._held = self._held[self._at :] + piece if self._at < len(self._held) else piece
+            self._at = 0
+            self._end += len(piece)
         return True
+
+    def begins(self, mark: bytes) -> bool:
+        """Whether what comes next is this, or would be if the file did not end amid it."""
+        self.fill(len(mark))
+        return mark.startswith(self.peek(len(mark)))
+
+    def peek(self, size: int) -> bytes:
+        """Some bytes that come next, of those that are held."""
+        return self._held[self._at : self._at + size]
 
     def take(self, size: int = STEP) -> bytes:
         """Some bytes, at most so many; none at the end."""
-        if not self.held:
-            self.held = self._stream.read(STEP)
-        taken, self.held = self.held[:size], self.held[size:]
-        self.offset += len(taken)
+        self.fill(1)
+        taken = self.peek(size)
+        self._at += len(taken)
         return taken
 
-    def give_back(self, data: bytes) -> None:
-        self.held = data + self.held
-        self.offset -= len(data)
+    def give_back(self, size: int) -> None:
+        """So many bytes of those that were taken last come again."""
+        self._at -= size
 
-    def next(self, mark: bytes) -> int | None:
-        """The offset of the next such bytes in what is held; none: there are none. What is before is behind us."""
-        found = self.held.find(mark)
-        self.take(found + 1 if found >= 0 else len(self.held) - len(mark) + 1)
-        return self.offset - 1 if found >= 0 else None
+    def find(self, mark: bytes, start: int = 0) -> int:
+        """How far ahead such bytes lie in what is held, not before ``start``; below 0: there are none."""
+        found = self._held.find(mark, self._at + start)
+        return found - self._at if found >= 0 else found
+
+    @property
+    def ahead(self) -> int:
+        """How many bytes are held that come next."""
+        return len(self._held) - self._at
 
 
 class _Unpack(Protocol):
@@ -198,23 +229,21 @@ class _Unpack(Protocol):
 
 def _unpacking(source: _Source) -> _Unpack:
     """How a file is packed, by its first bytes."""
-    source.fill(len(_ZSTD))
-    held = source.held[: len(_ZSTD)]  # less than a mark, where the file is torn there
-    if held.startswith(_GZIP) or _GZIP.startswith(held):
+    if source.begins(_GZIP):
         return _gzip_member
-    if _ZSTD.startswith(held) or _ZSTD_SKIPPED.match(held):
+    if source.begins(_ZSTD) or _ZSTD_SKIPPED.match(source.peek(len(_ZSTD))):
         return _Zstd(source)
     return _plain_record
 
 
 def _gzip_member(source: _Source) -> Iterator[bytes]:
     at = source.offset
-    if source.fill(len(_GZIP)) and not source.held.startswith(_GZIP):
+    if not source.begins(_GZIP):
         raise MemberError(f"what lies at offset {at:,} is no gzip member", at)
     unpacker, errors = gzip_unpacker()
     try:
         while not unpacker.eof:
-            data = unpacker.unconsumed_tail or source.take()
+            data = unpacker.unconsumed_tail or source.take(_PACKED_STEP)
             piece = unpacker.decompress(data, STEP)
             if piece:
                 yield piece
@@ -222,7 +251,7 @@ def _gzip_member(source: _Source) -> Iterator[bytes]:
                 raise _torn(at)
     except errors as error:
         raise MemberError(f"what lies at offset {at:,} is no whole gzip member: {error}", at) from error
-    source.give_back(unpacker.unused_data)
+    source.give_back(len(unpacker.unused_data))
 
 
 class _Zstd:
@@ -237,7 +266,7 @@ class _Zstd:
         self._options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         self._dictionary = None
         at = source.offset
-        if source.held.startswith(_ZSTD_DICTIONARY):
+        if source.peek(len(_ZSTD_DICTIONARY)) == _ZSTD_DICTIONARY:
             data = b"".join(self._skipped(source, at))
             try:
                 if data.startswith(_ZSTD):
@@ -249,21 +278,21 @@ class _Zstd:
     def __call__(self, source: _Source) -> Iterator[bytes]:
         at, zstd = source.offset, self._zstd
         source.fill(len(_ZSTD))
-        if _ZSTD_SKIPPED.match(source.held):
+        if _ZSTD_SKIPPED.match(source.peek(len(_ZSTD))):
             for _ in self._skipped(source, at):
                 pass  # it holds nothing that is a record
             return
         unpacker = zstd.ZstdDecompressor(self._dictionary, options=self._options)
         try:
             while not unpacker.eof:
-                data = source.take() if unpacker.needs_input else b""
+                data = source.take(_PACKED_STEP) if unpacker.needs_input else b""
                 if not data and unpacker.needs_input:
                     raise _torn(at)
                 if piece := unpacker.decompress(data, max_length=STEP):
                     yield piece
         except zstd.ZstdError as error:
             raise MemberError(f"what lies at offset {at:,} is no whole zstd frame: {error}", at) from error
-        source.give_back(unpacker.unused_data)
+        source.give_back(len(unpacker.unused_data))
 
     def _skipped(self, source: _Source, at: int) -> Iterator[bytes]:
         """The content of a frame that decoders skip (RFC 8878 section 3.1.2)."""
@@ -288,10 +317,9 @@ def _pieces(source: _Source, size: int, at: int) -> Iterator[bytes]:
 def _plain_record(source: _Source) -> Iterator[bytes]:
     at = source.offset
     seen = 0
-    while (end := source.held.find(SEPARATOR, max(0, seen - len(SEPARATOR)))) < 0:
-        seen = len(source.held)
-        is_record = b"WARC/".startswith(source.held[:5]) or source.held.startswith(b"WARC/")
-        if not is_record or seen > MAX_HEAD_BYTES:
+    while (end := source.find(SEPARATOR, max(0, seen - len(SEPARATOR)))) < 0:
+        seen = source.ahead
+        if not source.begins(b"WARC/") or seen > MAX_HEAD_BYTES:
             raise MemberError(f"what lies at offset {at:,} is no record of a WARC file", at)
         if not source.fill(seen + 1):
             raise _torn(at)

@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from sqspider.archive import cdxj
+from sqspider.archive.dates import microseconds, seconds_of
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.files import FileInfo, Files, warc_files
+from sqspider.archive.members import can_be_joined
 from sqspider.archive.names import PACKED
 from sqspider.archive.pack_orphans import Orphans
-from sqspider.archive.records import Record, seconds_of, without_brackets
+from sqspider.archive.records import Record, without_brackets
 from sqspider.archive.rewriting import (
     Copy,
     Part,
     Round,
     Tell,
-    can_be_joined,
     ending_of,
     heal,
     parts_of,
     renew_index,
 )
-from sqspider.archive.warc import microseconds
 from sqspider.frontier import Clock
 
 FILE_BYTES: Final = 1_000_000_000  # of a file that is made, as of one that a crawl writes

@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError
 from sqspider.archive.scratch import key_of
-from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace, UrlRecord
 
 ROBOTS_PATH: Final = "/robots.txt"

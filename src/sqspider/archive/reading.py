@@ -7,27 +7,54 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import IO, Final, NamedTuple
+from typing import IO, Final
 
 from sqspider.archive.addresses import files_at
-from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line, seconds_of_digits
-from sqspider.archive.digests import same
+from sqspider.archive.cdxj import CAPTURE_KINDS, Index, Line
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import OPEN, WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Side, gathered, side_of
 from sqspider.archive.http_messages import block_of, is_http, read_message, without_chunks
 from sqspider.archive.members import STEP, members
-from sqspider.archive.records import Fields, Record, RecordError, measured, records_of, seconds_of, without_brackets
+from sqspider.archive.originals import Reference, Spot, originals_of
+from sqspider.archive.records import Fields, Record, RecordError, measured, records_of
 from sqspider.record import CapturePlace
 from sqspider.web.body import Body, BodySink
 from sqspider.web.head import Headers
 
 BODY_BYTES: Final = 64 * 1024 * 1024  # of a decoded body, unless more is asked for
-_SPOOL_BYTES: Final = 1024 * 1024  # of a payload that is held in memory; what is longer lies in a file without a name
+_MEMORY_BYTES: Final = 1024 * 1024  # of a payload that is held there
+
+
+class _Payload:
+    """A payload, which can be read again; what is large lies in a file without a name."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        held, size = [], 0
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size > _MEMORY_BYTES:
+                break
+        self._held = held
+        self._file: IO[bytes] | None = None
+        if size > _MEMORY_BYTES:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
+            weakref.finalize(self, self._file.close)
+            self._file.writelines(chain(held, pieces))
+            held.clear()
+
+    def pieces(self) -> Iterator[bytes]:
+        yield from self._held
+        if self._file is not None:
+            self._file.seek(0)
+            while piece := self._file.read(STEP):
+                yield piece
 
 
 class Captured:
@@ -37,12 +64,10 @@ class Captured:
         """Reads the record to the end of its block."""
         head, payload = read_message(record) if is_http(record) else (None, block_of(record))
         self._head = head
-        self._payload: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 - closed with this
-        weakref.finalize(self, self._payload.close)
-        for piece in without_chunks(head, payload) if head is not None else payload:
-            self._payload.write(piece)
+        self._payload = _Payload(without_chunks(head, payload) if head is not None else payload)
         self._files = files
         self.original_place: CapturePlace | None = None  # of a revisit, where it is known: then no index is needed
+        self.original_spots: tuple[Spot, ...] | None = None  # where it may lie; none: nobody has looked yet
         self.kind = record.kind  # response, revisit, or resource: what was kept without what the protocol says
         self.url = record.url
         self.at = record.at or 0.0  # when it was asked for, seconds since the epoch
@@ -86,9 +111,7 @@ class Captured:
         if self.kind == "revisit" and self.original is not None:
             yield from self.original.payload_pieces()
             return
-        self._payload.seek(0)
-        while piece := self._payload.read(STEP):
-            yield piece
+        yield from self._payload.pieces()
 
     def body(self, most_bytes: int = BODY_BYTES) -> bytes:
         """The body decoded, as far as this many bytes.
@@ -115,16 +138,26 @@ class Captured:
 
     @cached_property
     def original(self) -> Captured | None:
-        """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found, for which
-        the archive needs an index (but for one whose place is known)."""
+        """The capture whose payload a revisit has; none: it is no revisit, or that is not to be found. Where neither
+        its place is known nor the index tells it, the archive is looked through for it: once for all revisits."""
         if self.kind != "revisit" or self._files is None:
             return None
-        if self.original_place is None:
-            return _original_in_index(self._files, _Reference.of(self))
-        try:
-            return capture_at(self._files, self.original_place)
-        except NoArchiveError:  # packed since its place was read
-            return _original_in_archive(self._files, _Reference.of(self))
+        reference = Reference.of(self.fields)
+        if self.original_place is not None:
+            with suppress(NoArchiveError):  # packed since its place was read
+                return capture_at(self._files, self.original_place)
+            return _original_in_archive(self._files, reference)
+        spots: Iterable[Spot] | None = self.original_spots
+        if spots is None:
+            spots = originals_of(self._files).spots(reference, Spot(self.file, self.offset))
+        for spot in spots:
+            try:
+                found = _at(self._files, spot.file, spot.offset)
+            except NoArchiveError:  # packed since
+                return _original_in_archive(self._files, reference)
+            if found.kind != "revisit" and reference.is_to(found.digest):
+                return found
+        return None
 
 
 def read_archive(address: str) -> Iterator[Captured]:
@@ -132,8 +165,8 @@ def read_archive(address: str) -> Iterator[Captured]:
     one WARC file, ours or anybody's.
 
     Raises :class:`sqspider.ArchiveError`: where there is none, permission is missing, or a file is damaged; what lies
-    before the damage was handed out. What is being written is read as far as its last whole record. What a revisit
-    refers to is found by the index (``archive index``): without one it has no ``original``, and an empty payload.
+    before the damage was handed out. What is being written is read as far as its last whole record. A revisit whose
+    original is not in the archive has no ``original``, and an empty payload.
     """
     files = files_to_read(address)
     for info in warc_files(files):
@@ -168,7 +201,11 @@ def capture_at(files: Files, place: CapturePlace, url: str | None = None) -> Cap
 
     Raises :class:`DamagedError` for something else, or nothing whole, at it.
     """
-    captured = _at(files, place.file, place.offset)
+    return checked(files, _at(files, place.file, place.offset), place, url)
+
+
+def checked(files: Files, captured: Captured, place: CapturePlace, url: str | None) -> Captured:
+    """A capture that was found at a place, if it is the one that was kept there. Raises as :func:`capture_at`."""
     wanted = place.url or url
     is_other = (wanted and captured.url != wanted) or (captured.digest or "").removeprefix("sha1:") != place.digest
     if is_other or captured.length != place.length:
@@ -253,13 +290,18 @@ def _taken(record: Record, files: Files, url: str | None = None) -> Captured | S
 
 def _at(files: Files, name: str, offset: int) -> Captured:
     with files.opened(name, offset) as stream:
-        try:
-            records = measured(records_of(stream, name, offset), lambda record: _taken(record, files))
-            record, taken = next(records)
-        except RecordError as error:
-            raise DamagedError(f"{files.address}: {error}") from error
-        except StopIteration:
-            raise DamagedError(f"{files.address}: {name} ends before offset {offset:,}: it was longer") from None
+        records = measured(records_of(stream, name, offset), lambda record: _taken(record, files))
+        return first_capture(files, name, offset, records)
+
+
+def first_capture(files: Files, name: str, offset: int, records: Iterator[tuple[Record, object]]) -> Captured:
+    """The capture that a file has at an offset, of what is read from there on. Raises :class:`DamagedError`."""
+    try:
+        record, taken = next(records)
+    except RecordError as error:
+        raise DamagedError(f"{files.address}: {error}") from error
+    except StopIteration:
+        raise DamagedError(f"{files.address}: {name} ends before offset {offset:,}: it was longer") from None
     if not isinstance(taken, Captured):
         raise DamagedError(f"{files.address}: {name}, offset {offset:,}: a {record.kind} record is no capture")
     taken.length = record.length
@@ -276,36 +318,7 @@ def _capture_of_line(files: Files, line: Line) -> Captured:
     return captured
 
 
-class _Reference(NamedTuple):
-    """What a revisit says of the capture whose payload it has."""
-
-    url: str
-    at: float | None
-    digest: str | None
-
-    @classmethod
-    def of(cls, revisit: Captured) -> _Reference:
-        said = {name.lower(): value for name, value in revisit.fields}
-        url = without_brackets(said.get("warc-refers-to-target-uri", "")) or revisit.url
-        return cls(url, seconds_of(said.get("warc-refers-to-date", "")), revisit.digest)
-
-    def is_to(self, digest: str | None) -> bool:
-        return self.digest is None or digest is None or same(self.digest, digest)
-
-    def away_from(self, at: float) -> float:
-        return 0.0 if self.at is None else abs(at - self.at)
-
-
-def _original_in_index(files: Files, reference: _Reference) -> Captured | None:
-    index = Index.of(files)
-    if index is None:
-        return None
-    lines = (line for line in index.find(reference.url) if line.mime != "warc/revisit" and reference.is_to(line.digest))
-    line = min(lines, key=lambda line: reference.away_from(seconds_of_digits(line.time) or 0.0), default=None)
-    return None if line is None else _capture_of_line(files, line)
-
-
-def _original_in_archive(files: Files, reference: _Reference) -> Captured | None:
+def _original_in_archive(files: Files, reference: Reference) -> Captured | None:
     found = (each for each in captures_of(files, reference.url) if each.kind != "revisit")
     right = (each for each in found if reference.is_to(each.digest))
     return min(right, key=lambda each: reference.away_from(each.at), default=None)

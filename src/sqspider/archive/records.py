@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import BinaryIO, Final, TypeVar
 
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.errors import DamagedError
 from sqspider.archive.members import SEPARATOR, STEP, Member, MemberError, TornError, members
 
@@ -18,10 +18,7 @@ VERSIONS: Final = ("1.0", "1.1")
 _VERSION: Final = re.compile(rb"WARC/(\d+\.\d+)")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a field's name
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_DATE: Final = re.compile(
-    r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?:Z|[+-]00:00))?)?)?", re.ASCII
-)
-_LATEST: Final = 253_402_300_799.0  # the last whole second of the year 9999: a fraction more is rounded beyond it
+_FLAWLESS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\x09\x20-\x7e]*+\r\n)+")  # fields, as most are
 SIZE: Final = re.compile(r"[0-9]{1,18}")
 
 Fields = tuple[tuple[str, str], ...]
@@ -137,6 +134,9 @@ class Record:
         version = found[1].decode()
         if version not in VERSIONS:
             self.flaws.append(f"WARC/{version} is no version of the standard that is known here")
+        if _FLAWLESS.fullmatch(rest):
+            fields = [line.partition(":") for line in rest[:-2].decode().split("\r\n")]
+            return version, tuple([(name, value.strip(" \t")) for name, _, value in fields])
         return version, tuple(self._fields(rest))
 
     def _fields(self, lines: bytes) -> Iterator[tuple[str, str]]:
@@ -202,18 +202,3 @@ def measured(records: Iterable[Record], take: Callable[[Record], T]) -> Iterator
 def without_brackets(value: str) -> str:
     """A URI, which some fields have in brackets, and some writers all."""
     return value[1:-1] if value.startswith("<") and value.endswith(">") else value
-
-
-def seconds_of(date: str) -> float | None:
-    """A WARC-Date in seconds since the epoch; none: it is no date in UTC, as exact as it may be (W3CDTF)."""
-    found = _DATE.fullmatch(date)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = found.groups()[:6]
-    try:
-        whole = datetime(
-            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
-        )
-    except ValueError:
-        return None
-    return min(whole.timestamp() + float(f"0.{found[7] or 0}"), _LATEST)

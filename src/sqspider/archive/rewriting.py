@@ -19,6 +19,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from sqspider.archive import cdxj
+from sqspider.archive.dates import microseconds
 from sqspider.archive.errors import ArchiveError, DamagedError
 from sqspider.archive.files import WARC_ENDINGS, FileInfo, Files, warc_files
 from sqspider.archive.moves import (
@@ -34,14 +35,13 @@ from sqspider.archive.moves import (
 )
 from sqspider.archive.names import file_name, safe_host
 from sqspider.archive.records import Record, records_of
-from sqspider.archive.warc import Origin, microseconds, warcinfo
+from sqspider.archive.warc import Origin, warcinfo
 from sqspider.frontier import Clock
 from sqspider.frontier.places import Moves
 from sqspider.record import CapturePlace
 
 STEP: Final = 256 * 1024  # bytes that are copied at a time
 _LEVEL: Final = 6  # of gzip: what is made anew is little
-_ZSTD_DICTIONARY: Final = b"\x5d\x2a\x4d\x18"
 
 KEPT_SECONDS: Final = 86_400.0  # that somebody who crawled meanwhile may remember where captures lay
 Tell = Callable[[Moves], object]
@@ -100,12 +100,6 @@ def parts_of(files: Files, info: FileInfo, read: Callable[[Record], V]) -> Itera
             seen.append(read(record))
     if seen:
         yield Part(start, info.size, tuple(seen))
-
-
-def can_be_joined(files: Files, name: str) -> bool:
-    """Whether members of a file can stand behind those of another one: not where they need the dictionary that their
-    file begins with."""
-    return not name.endswith(".zst") or files.read(name, 0, len(_ZSTD_DICTIONARY)) != _ZSTD_DICTIONARY
 
 
 def renew_index(files: Files, *, has_changed: bool) -> int | None:

@@ -6,14 +6,29 @@ import hashlib
 import sqlite3
 from contextlib import closing
 
+from sqspider.archive.errors import ArchiveError
+
 
 def scratch() -> closing[sqlite3.Connection]:
     """One in a file without a name, in the folder for temporary files: whatever ends the process, nothing of it
     stays."""
+    return closing(opened_scratch())
+
+
+def opened_scratch() -> sqlite3.Connection:
+    """The same, for who closes it by letting go of it."""
     connection = sqlite3.connect("", isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = OFF")
-    return closing(connection)
+    return connection
+
+
+def no_room(error: sqlite3.Error) -> ArchiveError:
+    """What is raised where one cannot take more."""
+    return ArchiveError(
+        f"the folder for temporary files cannot take what is to be noted: {error}; the variable SQLITE_TMPDIR names "
+        "another folder"
+    )
 
 
 def key_of(*parts: object) -> bytes:

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from sqspider.archive.addresses import is_bucket
 from sqspider.archive.coding import Coding
+from sqspider.archive.dates import microseconds
 from sqspider.archive.names import safe_host
 from sqspider.archive.payloads import Payloads, as_seen_from, is_worth_it
 from sqspider.archive.selection import is_kept, payload_of
 from sqspider.archive.sink import Begun as Begun  # said again: they belong together
 from sqspider.archive.sink import Sink as Sink
-from sqspider.archive.warc import Answer, Origin, digest_of, microseconds, records_of
+from sqspider.archive.warc import Answer, Origin, digest_of, records_of
 from sqspider.capture import Capture
 from sqspider.log import get_logger
 from sqspider.record import CapturePlace

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from sqspider.archive.dates import seconds_of
 from sqspider.archive.digests import is_digest
-from sqspider.archive.records import SIZE, Record, seconds_of, without_brackets
+from sqspider.archive.records import SIZE, Record, without_brackets
 
 KINDS: Final = frozenset(
     ("warcinfo", "response", "resource", "request", "metadata", "revisit", "conversion", "continuation")

@@ -14,12 +14,12 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from sqspider.archive.cdxj import Line, is_indexed, time_of
+from sqspider.archive.dates import microseconds, seconds_of
 from sqspider.archive.digests import same as same_digest
 from sqspider.archive.digests import sha1_of
-from sqspider.archive.records import Record, seconds_of, without_brackets
+from sqspider.archive.records import Record, without_brackets
 from sqspider.archive.sorting import Sorter
 from sqspider.archive.verify_fields import IDENTICAL_PAYLOAD
-from sqspider.archive.warc import microseconds
 from sqspider.record import CapturePlace
 
 CAPTURES: Final = ("response", "revisit")

@@ -16,11 +16,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import time
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from sqspider.archive.dates import microseconds, written_date
 from sqspider.archive.suites import iana_name_of
 from sqspider.capture import Capture, Hop, redacted_head
 from sqspider.record import CapturePlace
@@ -80,11 +80,6 @@ class Answer(NamedTuple):
 def digest_of(data: bytes) -> str:
     """SHA-1 in base32: what others join captures by."""
     return _base32(hashlib.sha1(data, usedforsecurity=False).digest())
-
-
-def microseconds(seconds: float) -> int:
-    """Of a time since the epoch; and back from a place's ``at``, to the digit."""
-    return round(seconds * 1_000_000)
 
 
 def record_id(kind: str, url: str, date: int) -> str:
@@ -270,12 +265,6 @@ def _uri(text: str) -> str:
 
 def _quoted(found: re.Match[str]) -> str:
     return quote(found[0], safe="", errors="replace")
-
-
-def written_date(date: int) -> str:
-    """A date, in microseconds since the epoch, as a WARC-Date says it."""
-    seconds, fraction = divmod(date, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:06d}Z"
 
 
 def _base32(digest: bytes) -> str:

@@ -51,8 +51,7 @@ def _head(files: Files, captured: Captured) -> bytes:
 def _write_body(output: BinaryIO, captured: Captured) -> None:
     if captured.kind == "revisit" and captured.original is None:
         raise click.ClickException(
-            f"{captured.url} was answered as before, so its body lies with an earlier capture, which is not found: "
-            "`sqspider archive index` writes an index by which it may be"
+            f"{captured.url} was answered as before, and its body lies with an earlier capture, which is not here"
         )
     if captured.http_status == NOT_MODIFIED:  # of a page whose capture before is not in the archive
         raise click.ClickException(

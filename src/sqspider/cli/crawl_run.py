@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
-
 from sqspider.cli.accounts import Account, Accounts
 from sqspider.cli.archiving import Kept, full_words, keeping_line, warn_if_nearly_full
 from sqspider.cli.exit_status import GOOD, INTERRUPTED, NOT_ALL_GOOD, USAGE
+from sqspider.cli.extract_said import rows_line
 from sqspider.cli.forking import Forked
 from sqspider.cli.frontier import is_absent, opened
-from sqspider.cli.left import nothing_to_do, what_is_left
+from sqspider.cli.left import next_command, no_urls, nothing_to_do, what_is_left
 from sqspider.cli.lists import NO_LIST, ListFile, ListTold, Seeding
-from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared, sqspider
+from sqspider.cli.order import added_note, config_note, go_on, no_crawl, prepared
 from sqspider.cli.output import OutputError, say_unreadable, written
 from sqspider.cli.processes import WorkerProcesses, consume_command
 from sqspider.cli.progress import progress_shown, sitemap_line
@@ -113,7 +112,7 @@ class CrawlRun:
         if were_given and seeding.is_refused:  # whatever else is in the queue, it is not what was asked for
             return USAGE
         if not were_given and is_absent(self._shared):
-            raise self._no_urls()  # and no file is made
+            raise no_urls(self._shared)  # and no file is made
         async with opened(self._shared, self._options.lease_seconds) as frontier:
             if self._again is None:
                 crawl = await self._take_order(frontier, seeding.seeds)
@@ -131,7 +130,11 @@ class CrawlRun:
             if self._was_stopped:  # whoever stops it does not wait for a verdict, which may read every record
                 return INTERRUPTED
             asked = seeding.seeds if self._list_file.path is None else []  # a list's are not kept in mind: every seed
-            is_good = await seeds_are_good(frontier, asked, counts, self._order.name) and is_good
+            lists = go_on(self._shared, self._order.name, "export --status failed --status blocked")
+            are_good = await seeds_are_good(frontier, asked, counts, self._order.name, lists)
+            if are_good and before.open and not as_json:  # else there is no summary, or it was just told what failed
+                self._say_what_is_next(crawl, counts)
+            is_good = are_good and is_good
             return GOOD if is_good and not seeding.refused and counts.open == 0 else NOT_ALL_GOOD
 
     async def _take_order(self, frontier: Frontier, seeds: list[str]) -> Crawl | None:
@@ -150,6 +153,8 @@ class CrawlRun:
         if not crawl.settings.obey_robots:
             log.warning("robots.txt is ignored: do this on your own sites only")
         self._tell(done)
+        if self._order.is_kept and (line := rows_line(crawl, self._following)):
+            self._say(line)
         if line := await come_back(frontier, crawl, quiet=self._quiet):
             self._say(line)
         return crawl
@@ -177,6 +182,8 @@ class CrawlRun:
         if not self._yes:
             await ask_first(frontier, name, again.older_than)
         crawl = await self._take_order(frontier, seeds)
+        if self._following is not None:
+            await self._following.before_visiting_again(self._say)
         self._say(await put_back(frontier, name, again.older_than, quiet=self._quiet))
         return crawl
 
@@ -216,7 +223,7 @@ class CrawlRun:
         """Work until nothing is left, or it is stopped; whether the workers ended well."""
         if before.open == 0:
             if not were_urls_given and not before.total:
-                raise self._no_urls()
+                raise no_urls(self._shared)
             self._say(nothing_to_do(self._shared, self._order, crawl, before))
             return True
         if before.total > before.open:
@@ -342,6 +349,11 @@ class CrawlRun:
         if not self._quiet:
             self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
+    def _say_what_is_next(self, crawl: Crawl | None, counts: Counts) -> None:
+        has_rows = self._following is not None
+        if line := next_command(self._shared, self._order, crawl, self._start.archive, counts, has_rows=has_rows):
+            self._say(line)
+
     @property
     def _why(self) -> str:
         """Why this run has ended, where something is left."""
@@ -350,9 +362,3 @@ class CrawlRun:
         if self._did.stopped_by is not None and self._start.archive is not None:
             return full_words(self._did.stopped_by, self._start.archive)
         return "the limit is reached" if self._options.max_pages else "ended"
-
-    def _no_urls(self) -> click.UsageError:
-        return click.UsageError(
-            f"no URL was given, and {self._shared.frontier} holds no unfinished crawl. Say one to begin: "
-            f"`{sqspider(self._shared)} crawl https://example.com/`."
-        )

@@ -21,6 +21,7 @@ from sqspider.cli.verdict import seeds_are_good
 from sqspider.cli.wording import counted, printable
 from sqspider.cli.worker import random_worker_id, run_loop, to_worker_options
 from sqspider.crawl_row import Crawl
+from sqspider.crawl_settings import CrawlSettings
 from sqspider.dry_run import MOST_ORIGINS, Link, Look, Page, look_ahead
 from sqspider.explain import Fate
 from sqspider.frontier import FrontierSettings
@@ -83,7 +84,7 @@ async def _look(seeding: Seeding, order: Order, start: Start, options: WorkerOpt
 
     def tell(page: Page) -> None:
         if page.outcome.status is Status.DONE:  # what came of the others is told at the end
-            print(_line_of(page), file=lines, flush=True)
+            print(_line_of(page, crawl.settings), file=lines, flush=True)
 
     look = await look_ahead(frontier, crawl, start, options, tell)
     if as_json:
@@ -102,12 +103,17 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _line_of(page: Page) -> str:
+def _line_of(page: Page, settings: CrawlSettings) -> str:
     led = f" (where {page.led_by} leads)" if page.led_by else ""
     number = len(page.links) + len(page.nofollow) + sum(page.left_out.values())
     needs = f", and needs {counted(len(page.requisites), 'URL', 'URLs')} to be shown" if page.requisites else ""
     answer = f"HTTP {page.outcome.http_status}, {printable(page.outcome.content_type or 'of no type')}"
-    return f"{page.url}{led}: {answer}, {counted(number, 'link', 'links')}{needs}"
+    unkept = "" if settings.wants(page.outcome.content_type or "") else f"; not kept, it is no {_either(settings.only)}"
+    return f"{page.url}{led}: {answer}, {counted(number, 'link', 'links')}{needs}{unkept}"
+
+
+def _either(types: Iterable[str]) -> str:
+    return " or ".join(types)
 
 
 # For a person.
@@ -123,12 +129,16 @@ def _print(look: Look, crawl: Crawl) -> None:
     for (fate, *_), number in numbers.items():
         of_fates[fate] += number
     fates = ", ".join(f"{of_fates[fate]:,} {fate.value}" for fate in Fate if of_fates[fate])
+    needed = sum(link.is_requisite for link in look.links)
     if fates:
-        print(f"{counted(of_fates.total(), 'different link', 'different links')}: {fates}")
+        links = counted(of_fates.total() - needed, "different link", "different links")
+        print(f"{links}{f', {needed:,} more URLs that pages need' if needed else ''}: {fates}")
     for line in _lines_of(groups, numbers):
         print(line)
     if has_budget(crawl.settings) and of_fates[Fate.FETCHED]:
         print("\nA host's budget is for those whose turn comes first: not all of these may be fetched.")
+    if only := next((step for link in look.links for step in link.told.steps if step.rule == "only"), None):
+        print(f"\nWhat is fetched is {only.says}.")
 
 
 def _group_of(link: Link) -> Group:
@@ -145,6 +155,8 @@ def _group_of(link: Link) -> Group:
         )
     if link.told.fate is Fate.CHECKED:
         return Fate.CHECKED, "scope", "they lie outside: it is asked once whether they are there"
+    if link.is_requisite:
+        return Fate.FETCHED, "assets", "pages need them to be shown: they are not gone into"
     return Fate.FETCHED, "", "no rule keeps them from that"
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from sqspider.archive.errors import NoArchiveError
+from sqspider.archive.files import Files
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
@@ -22,9 +23,9 @@ from sqspider.cli.output import check_new, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
 from sqspider.cli.wording import counted, printable
-from sqspider.extract.duplicates import Duplicates, Group, Page
+from sqspider.extract.duplicates import Answer, Duplicates, Group, Page
 from sqspider.extract.simhash import MOST_DISTANCE
-from sqspider.record import CapturePlace, Status, UrlRecord
+from sqspider.record import Status, UrlRecord
 from sqspider.tables.columns import Column, Kind, Row
 from sqspider.tables.target import How
 
@@ -42,6 +43,7 @@ _ROWS: Final = 1000  # that are written at once
 
 
 @click.command(cls=Command)
+@click.argument("source", required=False, metavar="[DIR|FILE|s3://BUCKET/PREFIX]")
 @click.option("--near", is_flag=True, help="Also pages that differ in few words: their archive is read for that.")
 @click.option(
     "--distance",
@@ -66,6 +68,7 @@ _ROWS: Final = 1000  # that are written at once
 def duplicates(
     shared: Shared,
     /,
+    source: str | None,
     near: bool,
     distance: int | None,
     host: str | None,
@@ -78,7 +81,10 @@ def duplicates(
 ) -> int:
     """Tell which pages have the same content, the largest group first; with --near, nearly the same.
 
-    The same are pages whose bytes are the same, as the records say. Nearly the same are pages whose main content
+    Without an argument, pages are those of the frontier, as its records say. With one they are those of an archive or a
+    WARC file, ours or anybody's, whatever any frontier says: of each URL the last good answer.
+
+    The same are pages whose bytes are the same. Nearly the same are pages whose main content
     differs in few words. The column canonical says which URL a page itself says is meant; the first of a group is
     the one that is meant, or has the shortest URL.
 
@@ -90,12 +96,23 @@ def duplicates(
         raise click.UsageError("--json is printed, and --to writes a file: say one of them.")
     if overwrite and to is None:
         raise click.UsageError("--overwrite is of the file of --to.")
+    if source is not None and archive is not None:
+        raise click.UsageError(
+            "--archive is of the frontier's pages, and an archive is named already: say one of them."
+        )
     if to is not None:
         check_new("--to", to, overwrite=overwrite)
     unreadable: list[str] = []
     with Duplicates() as found:
-        asyncio.run(_take(shared, found, host, crawl))
-        _group(shared, archive, found, (3 if distance is None else distance) if near else None, unreadable)
+        if source is None:
+            asyncio.run(_take(shared, found, host, crawl))
+            files = _files_of(shared, archive, is_needed=near)
+        else:
+            files = files_to_read(archive_of(shared, source))
+            _take_captures(found, files, host, crawl, unreadable)
+            if near:
+                unreadable += (f"{url}: what its revisit refers to is not in the archive" for url in found.nowhere())
+        _group(files, found, (3 if distance is None else distance) if near else None, unreadable)
         groups = islice(found.groups(), limit)
         if to is not None:
             _write(groups, to, How.OVERWRITE if overwrite else How.NEW)
@@ -115,32 +132,48 @@ async def _take(shared: Shared, found: Duplicates, host: str | None, crawl: str 
     async with opened(shared, looking=True) as frontier:
         await row_if_named(frontier, crawl)
         async for records in frontier.scan(status=Status.DONE, host=host, crawl=crawl):
-            found.add(page for record in records if (page := _page_of(record)) is not None)
+            found.add(answer for record in records if (answer := _answer_of(record)) is not None)
 
 
-def _page_of(record: UrlRecord) -> tuple[str, str, str, CapturePlace | None] | None:
+def _answer_of(record: UrlRecord) -> Answer | None:
     """What an answer that is ``done`` is known by; a redirect, and what cannot be read, has no digest."""
     outcome = record.outcome
     if outcome is None or outcome.digest is None:
         return None
-    return record.url, record.crawl, outcome.digest, outcome.capture
+    return Answer(record.url, record.crawl, outcome.digest, outcome.capture)
 
 
-def _group(shared: Shared, archive: str | None, found: Duplicates, most: int | None, unreadable: list[str]) -> None:
+def _files_of(shared: Shared, archive: str | None, *, is_needed: bool) -> Files | None:
+    """The files of the frontier's archive; none: there is none, and nobody asked for it."""
+    try:
+        return files_to_read(archive_of(shared, archive))
+    except (click.UsageError, NoArchiveError):
+        if is_needed or archive is not None:
+            raise
+        return None
+
+
+def _take_captures(found: Duplicates, files: Files, host: str | None, crawl: str | None, unreadable: list[str]) -> None:
+    from sqspider.extract.contents import answers_in
+    from sqspider.extract.selection import EVERYTHING, Selection, Selector
+
+    selector = Selector(Selection(statuses=("2xx",), types=(EVERYTHING,), host=host, crawl=crawl))
+    found.add(answers_in(files, selector, unreadable.append))
+    found.keep_last_of_each()
+
+
+def _group(files: Files | None, found: Duplicates, most: int | None, unreadable: list[str]) -> None:
     """Group what is the same, or with ``most`` bits what is nearly so."""
     from sqspider.extract.contents import reader
 
-    try:
-        files = files_to_read(archive_of(shared, archive))
-    except (click.UsageError, NoArchiveError):
-        if most is not None or archive is not None:
-            raise
+    if files is None:
         found.group_same()  # what pages say of themselves is not known, and nothing else is missing
         return
-    if most is None:
-        found.group_same(reader(files, unreadable.append, fingerprints=False))
-    else:
-        found.group_near(most, reader(files, unreadable.append, fingerprints=True))
+    with reader(files, unreadable.append, fingerprints=most is not None) as read:
+        if most is None:
+            found.group_same(read)
+        else:
+            found.group_near(most, read)
 
 
 def _write(groups: Iterator[Group], target: str, how: How) -> None:

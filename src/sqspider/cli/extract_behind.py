@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+import click
 import msgspec
 
 from sqspider.cli.exit_status import GOOD
@@ -46,7 +48,10 @@ def order_by(told: Mapping[str, Any], where: str, *, archive: str, to: str, fron
 class Following:
     """The process behind a crawl: begun, told of its end, and begun again when it has died."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, words: str) -> None:
+        """``words``: what was said for it."""
+        self.words = words
+        self.to = order.to
         self._order = order
         self._process: asyncio.subprocess.Process | None = None
         self._is_over = False
@@ -55,17 +60,38 @@ class Following:
         """Extract while a crawl works, and to the end of what it has kept; whether both went well."""
         if self._order.parts and not is_folder(self._order.to):
             say(f"{self._order.to} is a folder of parts: a Parquet file cannot be gone on with")
-        self._process = await self._start()
-        kept = asyncio.create_task(self._keep(self._process))
-        try:
-            is_good = await work
-        finally:
-            self._is_over = True
-            self._tell_the_end()
-        came = await kept
+        is_good, came = await self._beside(work)
         for line in self._lines(came) if came is not None else ():
             say(line)
         return is_good and came is not None and not came.damage
+
+    async def before_visiting_again(self, say: Callable[[str], None]) -> None:
+        """Extract what is kept by now: afterwards records tell of a later visit, and which captures counted is not
+        known any more. Raises ``click.ClickException`` where it cannot be done."""
+        say("rows of what is kept by now come first")
+        _, came = await self._beside(asyncio.sleep(0, result=True))
+        if came is None:
+            raise click.ClickException(
+                "nothing is visited again, for what is kept by now would get no rows: mend that, or leave out --extract"
+            )
+
+    async def _beside(self, work: Awaitable[bool]) -> tuple[bool, Came | None]:
+        """What came of some work, and of extraction meanwhile and to the end; none: it could not be done."""
+        self._is_over = False
+        self._process = await self._start()
+        kept = asyncio.create_task(self._keep(self._process))
+        try:
+            try:
+                is_good = await work
+            finally:
+                self._is_over = True
+                self._tell_the_end()
+            return is_good, await kept
+        except asyncio.CancelledError:  # a Ctrl-C of who does not want to wait for its end
+            kept.cancel()  # first: what was killed is not begun again
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            raise
 
     async def _keep(self, process: asyncio.subprocess.Process) -> Came | None:
         for _ in range(MAX_DEATHS):

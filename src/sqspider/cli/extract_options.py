@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from sqspider.cli.extract_said import words_of
 from sqspider.cli.sections import section
 from sqspider.orders.order import ConfigFile
 from sqspider.orders.start import ArchivePlace
@@ -38,6 +39,7 @@ def to_follow(
     """What is to be extracted while a crawl runs; none: nothing. Raises ``click.UsageError``."""
     path, to = given.pop("extract"), given.pop("extract_to")
     table = config.extract if config is not None else None
+    words = words_of(path, to, config.path if config is not None and table is not None and path is None else None)
     if path is None and table is None:
         if to is not None:
             raise click.UsageError("--extract-to: say with --extract what is to be extracted.")
@@ -58,6 +60,7 @@ def to_follow(
         to = said if to is None else to
         if not isinstance(to, str) or to in ("", "-"):
             raise click.UsageError(f"--extract-to: say which file rows go to, or in {where} as `to`.")
-        return Following(order_by(told, where, archive=place.address, to=to, frontier=frontier, crawl=crawl))
+        order = order_by(told, where, archive=place.address, to=to, frontier=frontier, crawl=crawl)
+        return Following(order, words)
     except (TableError, TypeError, ValueError) as error:
         raise click.UsageError(f"--extract: {error}.") from None

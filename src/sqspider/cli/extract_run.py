@@ -36,7 +36,7 @@ from sqspider.extract.rules_said import rules_of_options, rules_of_toml
 from sqspider.extract.sample import sample
 from sqspider.extract.selection import Selection
 from sqspider.extract.tally import PAGES_TO_WARN, NeverFound, Trouble
-from sqspider.tables.columns import Column, Row
+from sqspider.tables.columns import Column, Row, chosen
 from sqspider.tables.opening import open_table
 from sqspider.tables.table import ExistsError, TableError, whole
 from sqspider.tables.target import STANDARD_OUTPUT, How
@@ -63,9 +63,9 @@ def run_extraction(shared: Shared, source: str | None, given: dict[str, Any]) ->
         elif limit is None:
             came = _harvested(order, how, Told(order, is_quiet=given["quiet"]))
         elif is_shown:
-            came = _shown(order, limit)
+            came = _shown(order, limit, Told(order, is_quiet=given["quiet"]))
         else:
-            came = _sampled(order, how, limit)
+            came = _sampled(order, how, limit, Told(order, is_quiet=given["quiet"]))
     except TableError as error:  # amid: the disk is full, or somebody has taken the folder away
         raise click.ClickException(f"{error}.") from None
     if given["as_json"]:
@@ -112,25 +112,24 @@ def _followed(order: Order, given: dict[str, Any], told: Told) -> Came:
     return came
 
 
-def _sampled(order: Order, how: How, limit: int) -> Came:
+def _sampled(order: Order, how: How, limit: int, told: Told) -> Came:
     """Rows of the first pages, written as all of them would be."""
     if how is How.APPEND:
         raise click.UsageError("--limit and --append exclude each other: what rules were tried on is not remembered.")
     with _refusing():
         columns = Extractor(order.rules).columns
         places = places_of(order.columns, columns)
-        table = open_table(
-            order.to, tuple(columns[at] for at in places), how=how, format=order.format, parts=order.parts
-        )
+        table = open_table(order.to, chosen(columns, places), how=how, format=order.format, parts=order.parts)
     encoder = Picking(table.encoder, places)
     with unwinding_on_signals(), whole(table):
-        came = sample(order, limit, lambda rows: table.write(encoder.encode(rows)))
+        came = sample(order, limit, lambda rows: table.write(encoder.encode(rows)), told.progress)
+        told.end()
         table.flush()
         forget(order.to, table)
         return came
 
 
-def _shown(order: Order, limit: int) -> Came:
+def _shown(order: Order, limit: int, told: Told) -> Came:
     """Rows of the first pages, as a table for a person."""
     with _refusing():
         columns = Extractor(order.rules).columns
@@ -138,7 +137,8 @@ def _shown(order: Order, limit: int) -> Came:
     from sqspider.cli.rows_shown import show_rows  # here: it brings rich
 
     shown = list[Row]()
-    came = sample(order, limit, lambda rows: shown.extend(picked(row, places) for row in rows))
+    came = sample(order, limit, lambda rows: shown.extend(picked(row, places) for row in rows), told.progress)
+    told.end()
     at_error = next((at for at, place in enumerate(places) if columns[place].name == "error"), None)
     if at_error is not None and not order.columns and all(row[at_error] is None for row in shown):
         places = [*places[:at_error], *places[at_error + 1 :]]
@@ -257,6 +257,8 @@ def progress_line(came: Came, seconds: float) -> str:
     parts = [f"pages {tally.documents:,}", f"rows {tally.rows:,}", f"{_speed(tally.documents, seconds):,.0f} pages/s"]
     if tally.errors:
         parts.append(f"errors {tally.errors.total():,}")
+    if came.looked:
+        parts.append(f"looked for originals in {came.looked:,} records")
     return "  ".join(parts)
 
 
@@ -289,8 +291,8 @@ def hints(order: Order, came: Came) -> Iterator[str]:
         yield "nothing of the pages themselves was asked for: --title, --text, --field NAME=PATH, … do"
     if tally.errors[Trouble.NO_ORIGINAL]:
         yield (
-            "no-original: what has not changed since names the capture that it is the same as; the archive's index "
-            f"finds that: `sqspider archive index --archive {order.archive}`"
+            "no-original: what has not changed since names the capture that it is the same as, and that is not in "
+            f"{order.archive}: name the folder that has it, too"
         )
 
 

@@ -17,7 +17,7 @@ from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
 from sqspider.frontier import Frontier
 from sqspider.record import BLOCKING_REASONS, CUTTING_REASONS, Reason
-from sqspider.url import Refused, host_of
+from sqspider.url import Refused, host_in
 from sqspider.work.seeds import read_url
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Answers:
 
     async def _to(self, asked: Asked, writer: Writer) -> bool:
         url = _as_linked(asked.url or "")
-        links = (link for link in self._table.links_to(url, asked.kinds) if asked.host in (None, _host(link.page)))
+        links = (link for link in self._table.links_to(url, asked.kinds) if asked.host in (None, host_in(link.page)))
         number = 0
         for link in islice(links, asked.limit):
             number += 1
@@ -142,7 +142,7 @@ class Answers:
     async def _from(self, asked: Asked, writer: Writer) -> bool:
         url = _as_linked(asked.url or "")
         found = self._table.links_from(url, asked.kinds)
-        links = islice((link for link in found if asked.host in (None, _host(link.target))), asked.limit)
+        links = islice((link for link in found if asked.host in (None, host_in(link.target))), asked.limit)
         from sqspider.link_fates import Judge  # here, and below: what judges knows how pages are fetched
 
         judge = Judge(self._records, self._frontier, self._crawls)
@@ -213,10 +213,12 @@ class Answers:
     async def _external(self, asked: Asked, writer: Writer) -> bool:
         links, targets = Counter[str](), Counter[str]()
         found = self._table.targets(asked.kinds)
-        inside = {_host(page.url) for page in self._table.pages_by_status(200, 299)} if not self._is_measured else set()
+        inside = (
+            {host_in(page.url) for page in self._table.pages_by_status(200, 299)} if not self._is_measured else set()
+        )
         while some := dict(islice(found, _BATCH)):
             for url in await self._outside(list(some), inside):
-                if asked.host in (None, host := _host(url)):
+                if asked.host in (None, host := host_in(url)):
                     links[host] += some[url]
                     targets[host] += 1
         hosts = heapq.nsmallest(asked.limit or len(links), links, key=lambda host: (-links[host], host))
@@ -238,10 +240,10 @@ class Answers:
             from sqspider.link_fates import outside
 
             return await outside(self._frontier, self._crawls, urls)
-        return [url for url in urls if _host(url) not in hosts]
+        return [url for url in urls if host_in(url) not in hosts]
 
     async def _orphans(self, asked: Asked, writer: Writer) -> bool:
-        pages = (page for page in self._table.unlinked() if asked.host in (None, _host(page.url)))
+        pages = (page for page in self._table.unlinked() if asked.host in (None, host_in(page.url)))
         number = 0
         for page in islice(pages, asked.limit):
             number += 1
@@ -260,10 +262,6 @@ async def _limited(found: AsyncIterator[T], limit: int | None) -> AsyncIterator[
         number += 1
         if number == limit:
             return
-
-
-def _host(url: str) -> str:
-    return host_of(url) if url.startswith(("http://", "https://")) else ""
 
 
 def _as_linked(text: str) -> str:

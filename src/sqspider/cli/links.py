@@ -14,6 +14,8 @@ from typing import Any, Final
 import click
 
 from sqspider.archive.errors import DamagedError
+from sqspider.archive.files import FileInfo
+from sqspider.archive.originals import originals_of
 from sqspider.archive.reading import files_to_read
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.exit_status import GOOD, NOT_ALL_GOOD
@@ -132,6 +134,8 @@ def _question(said: dict[str, Any]) -> str | None:
 def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[LinkTable, bool]]:
     """The table of an archive, kept up; and whether all of the archive could be read."""
     files = files_to_read(address)
+    told = _Told()
+    originals_of(files).on_record = told.looked
     damages: list[DamagedError] = []
 
     def on_damage(error: DamagedError) -> None:
@@ -142,15 +146,15 @@ def _table(address: str, file: Path | None, *, tells: bool) -> Iterator[tuple[Li
         try:
             with open_links(path) as connection:
                 begun = time.monotonic()
-                number = read_new(files, connection, on_damage, _Told().read)
+                number = read_new(files, connection, on_damage, told.read)
                 if number and tells:
                     took = time.monotonic() - begun
                     print(f"{counted(number, 'capture', 'captures')} read in {took:.1f} s", file=sys.stderr)
                 table = LinkTable(connection)
                 if number and (unread := table.unread()):
                     print(
-                        f"of {counted(unread, 'URL', 'URLs')} the links are not known: the same answer lies elsewhere "
-                        "in the archive. `sqspider archive index` has it found; then remove the table, and ask again",
+                        f"of {counted(unread, 'URL', 'URLs')} the links are not known: the same answer was captured "
+                        "before, and that is not in the archive",
                         file=sys.stderr,
                     )
                 yield table, not damages
@@ -175,11 +179,19 @@ class _Told:
 
     def __init__(self) -> None:
         self._next = time.monotonic() + EVERY_SECONDS
+        self._looked = 0
+
+    def looked(self, _: FileInfo) -> None:
+        self._looked += 1
+        self._tell(f"looked for what revisits refer to in {self._looked:,} records", self._looked)
 
     def read(self, captures: int) -> None:
-        if captures % 100 == 0 and (now := time.monotonic()) >= self._next:
+        self._tell(f"read {captures:,} captures", captures)
+
+    def _tell(self, what: str, number: int) -> None:
+        if number % 100 == 0 and (now := time.monotonic()) >= self._next:
             self._next = now + EVERY_SECONDS
-            print(f"read {captures:,} captures", file=sys.stderr)
+            print(what, file=sys.stderr)
 
 
 def _write_graph(table: LinkTable, target: str, asked: Asked, *, overwrite: bool) -> bool:

@@ -114,4 +114,4 @@ def go_on(shared: Shared, name: str, command: str = "crawl", secrets_folder: str
 
 def sqspider(shared: Shared) -> str:
     """How a command line begins that is about the same frontier."""
-    return "sqspider" if shared.address is None else f"sqspider --frontier {shared.address}"
+    return "sqspider" if shared.address is None else f"sqspider --frontier {shlex.quote(shared.address)}"

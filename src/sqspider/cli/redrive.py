@@ -58,13 +58,13 @@ async def _list(frontier: Looking, *, as_json: bool) -> None:
 async def _why_dead(frontier: Looking, letters: list[DeadLetter]) -> list[str]:
     """Why each letter died, as far as its body and its URL's record tell."""
     messages = [decode_message(letter.body) for letter in letters]
-    records = await frontier.get([message.url for message in messages if isinstance(message, Message)])
+    records = await frontier.get([message.key for message in messages if isinstance(message, Message)])
     lines = []
     for message, letter in zip(messages, letters, strict=True):
         if isinstance(message, BadBody):
             lines.append(f"it is no message: {message.why}")
             continue
-        record = records.get(message.url)
+        record = records.get(message.key)
         often = f"it was received {letter.receive_count} times"
         if record is None:
             lines.append(f"{often}, and its URL was never recorded")

@@ -119,6 +119,9 @@ def _more(state: UrlReport, around: Surroundings) -> dict[str, str | None]:
     host, is_set = around.host, around.host.row.delay_seconds is not None
     delay = f"{host.delay_seconds:g} s{', set' if is_set else ''}"
     return {
+        "requisite": "a page needs it to be shown: it is fetched, and not gone into"
+        if state.record.is_requisite
+        else None,
         "links_skipped": _skipped(state.record),
         "chain": str(state.chain) if state.chain else None,
         "last good visit": _good(state.record),

@@ -17,8 +17,11 @@ LIFTED_BY: Final = {Reason.PRIVATE_ADDRESS: "--allow-private", Reason.BAD_PORT: 
 MAX_NAMED: Final = 20  # URLs of which a crawl says at its end why they failed
 
 
-async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts, crawl: str = DEFAULT_CRAWL) -> bool:
-    """Whether every URL that was asked for succeeded; the first that did not are named.
+async def seeds_are_good(
+    frontier: Looking, seeds: list[str], counts: Counts, crawl: str = DEFAULT_CRAWL, lists: str | None = None
+) -> bool:
+    """Whether every URL that was asked for succeeded; the first that did not are named. ``lists``: the command line
+    that names all of them.
 
     Where no seeds are given, every seed there is: to find those takes reading the records that failed.
     """
@@ -26,7 +29,7 @@ async def seeds_are_good(frontier: Looking, seeds: list[str], counts: Counts, cr
     async with aclosing(_failed_seeds(frontier, seeds, counts, crawl)) as failed:
         async for url, fault in failed:
             if named == MAX_NAMED:
-                print("… and more: `sqspider export --status failed` lists them", file=sys.stderr)
+                print(f"… and more{f': `{lists}` lists them' if lists else ''}", file=sys.stderr)
                 break
             named += 1
             print(printable(f"{url}: {fault}"), file=sys.stderr)

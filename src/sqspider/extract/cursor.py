@@ -11,6 +11,8 @@ A capture is taken once, whatever becomes of its file in between:
   what they were is told apart exactly, also where ``pack`` left out orphans, or ``forget`` what it had to erase. No
   offset, number or last id could do that: each may be gone. It costs a row of some 60 bytes for each capture, until
   then.
+* Where several files of strangers have one id, and ``pack`` or ``forget`` wrote one of them anew, nobody can say
+  whether its captures are those that were read. That an id is shared is remembered, and whoever walks refuses the file.
 
 A record whose ``warcinfo`` is not in its file (somebody has cut one into pieces) is known by the file's name alone.
 """
@@ -34,6 +36,7 @@ _TABLES: Final = (
     "CREATE INDEX IF NOT EXISTS sqspider_origins_open ON sqspider_origins (origin) WHERE NOT is_done",
     "CREATE TABLE IF NOT EXISTS sqspider_taken"
     " (origin TEXT, capture BLOB, PRIMARY KEY (origin, capture)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS sqspider_shared (origin TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sqspider_pending (key TEXT, at INTEGER, PRIMARY KEY (key, at)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS sqspider_made_with (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
@@ -87,7 +90,7 @@ class Cursor:
 
     def clear(self) -> None:
         """Forget everything: the archive is to be read from its beginning."""
-        for table in ("files", "origins", "taken", "pending", "made_with"):
+        for table in ("files", "origins", "taken", "shared", "pending", "made_with"):
             self._connection.execute(f"DELETE FROM sqspider_{table}")
 
     def reached(self, name: str) -> int | None:
@@ -106,6 +109,18 @@ class Cursor:
         """Whether all captures of an origin were read, in whatever file they lay."""
         return bool(self._connection.execute(f"SELECT {_IS_DONE}", (origin,)).fetchone()[0])
 
+    def others_with(self, origin: str, name: str) -> dict[str, bool]:
+        """The other files in which an origin was met, and whether each was read to its end."""
+        rows = self._connection.execute(
+            "SELECT name, is_done FROM sqspider_origins WHERE origin = ? AND name != ?", (origin, name)
+        )
+        return {str(other): bool(is_done) for other, is_done in rows}
+
+    def is_shared(self, origin: str) -> bool:
+        """Whether several files were met that have an origin, or one that has it twice."""
+        found = self._connection.execute("SELECT 1 FROM sqspider_shared WHERE origin = ?", (origin,)).fetchone()
+        return found is not None
+
     def is_begun(self, origin: str) -> bool:
         """Whether captures of an origin are remembered one by one."""
         found = self._connection.execute("SELECT 1 FROM sqspider_taken WHERE origin = ? LIMIT 1", (origin,)).fetchone()
@@ -123,14 +138,22 @@ class Cursor:
         iterator = iter(steps)
         while some := list(islice(iterator, 1000)):
             reached = {step.file: step.end for step in some}
-            for step in [step for step in some if step.infos]:
-                origin = _ORIGIN if mark_of_rewritten(step.file) is None else _ORIGIN_OF_REWRITTEN
-                self._connection.executemany(origin, [(info, step.file) for info in step.infos])
+            for step in some:
+                for info in step.infos:
+                    self._meet(info, step.file)
             self._connection.executemany(_TAKEN, [(step.origin, key_of(step.capture)) for step in some if step.capture])
             self._connection.executemany(_REACHED, [(file, end, False) for file, end in reached.items()])
             for step in some:
                 if step.is_end:
                     self._end(step)
+
+    def _meet(self, origin: str, name: str) -> None:
+        execute = self._connection.execute
+        is_rewritten = mark_of_rewritten(name) is not None  # then the others are those that it was made of
+        others = self.others_with(origin, name)
+        added = execute(_ORIGIN_OF_REWRITTEN if is_rewritten else _ORIGIN, (origin, name)).rowcount
+        if not added or (others and not is_rewritten):
+            execute("INSERT OR IGNORE INTO sqspider_shared VALUES (?)", (origin,))
 
     def _end(self, step: Step) -> None:
         execute = self._connection.execute

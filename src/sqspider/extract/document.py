@@ -42,6 +42,7 @@ class Document:
         self.crawl = crawl
         self.visit = visit
         self._max_bytes = max_bytes
+        self._is_tree_given_up = False
 
     @property
     def url(self) -> str:
@@ -114,16 +115,25 @@ class Document:
         import turbohtml
 
         markup = self.markup
-        if markup.count("<") > MAX_TAGS:
+        if self.has_more_tags:
             markup = "<".join(markup.split("<", MAX_TAGS + 1)[: MAX_TAGS + 1])
         elif is_xml(self._essence):
             markup = as_html(markup)
         return turbohtml.parse(markup, positions=False)
 
     @cached_property
+    def has_more_tags(self) -> bool:
+        """Its tree is made of its beginning alone."""
+        return self.markup.count("<") > MAX_TAGS
+
+    @cached_property
     def shown(self) -> turbohtml.Document:
         """Of that tree, what a reader sees: text, Markdown and main content are made of it. Nobody changes either."""
-        return shown(self.tree)
+        return shown(self.tree, in_place=self._is_tree_given_up)
+
+    def give_up_tree(self) -> None:
+        """Nobody asks for the tree any more, but for what is shown of it: which need be no copy then."""
+        self._is_tree_given_up = True
 
     @cached_property
     def base_url(self) -> str:

@@ -26,17 +26,27 @@ _MOST_COMPARED: Final = 500  # fingerprints behind one that agree with it in a m
 _TABLES: Final = """
 CREATE TABLE content (
     id INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL UNIQUE,
+    digest BLOB NOT NULL UNIQUE, -- a SHA-256 as its bytes, others as text
     place BLOB, -- where one capture of it lies: packed so that their order is that of the archive; none: nowhere
     url TEXT NOT NULL, -- of that capture
     canonical TEXT, -- as it says of itself
     fingerprint INTEGER, -- signed
     grouped INTEGER NOT NULL DEFAULT 0 -- the content that its group is named by
 );
-CREATE TABLE page (content INTEGER NOT NULL, url TEXT NOT NULL, crawl TEXT NOT NULL);
+CREATE TABLE page (content INTEGER NOT NULL, url TEXT NOT NULL, crawl TEXT NOT NULL, at REAL NOT NULL);
 """
-_ADD_CONTENT: Final = "INSERT OR IGNORE INTO content (digest, place, url) VALUES (?, ?, ?)"
-_ADD_PAGE: Final = "INSERT INTO page SELECT id, ?, ? FROM content WHERE digest = ?"
+_ADD_CONTENT: Final = (
+    "INSERT INTO content (digest, place, url) VALUES (?, ?, ?) ON CONFLICT (digest) "
+    "DO UPDATE SET place = excluded.place, url = excluded.url WHERE place IS NULL AND excluded.place IS NOT NULL"
+)
+_NOWHERE: Final = (
+    "SELECT min(url) FROM page WHERE content IN (SELECT id FROM content WHERE place IS NULL) GROUP BY content"
+)
+_ADD_PAGE: Final = "INSERT INTO page SELECT id, ?, ?, ? FROM content WHERE digest = ?"
+# SQLite takes what stands beside a maximum from the row that has it.
+_KEEP_LAST: Final = (
+    "DELETE FROM page WHERE rowid NOT IN (SELECT id FROM (SELECT rowid AS id, max(at) FROM page GROUP BY url, crawl))"
+)
 _PLACES: Final = "SELECT id, url, place FROM content WHERE place IS NOT NULL {} ORDER BY place"
 _READ: Final = "UPDATE content SET canonical = ?, fingerprint = ? WHERE id = ?"
 _ALIKE: Final = (
@@ -51,6 +61,16 @@ _PAGES: Final = """
 SELECT page.url, crawl, canonical, fingerprint, digest FROM content JOIN page ON page.content = content.id
 WHERE grouped = ? ORDER BY canonical IS page.url DESC, length(page.url), page.url, crawl
 """
+
+
+class Answer(NamedTuple):
+    """What is taken of a page."""
+
+    url: str
+    crawl: str
+    digest: str  # with its algorithm before it
+    place: CapturePlace | None  # where the content lies
+    at: float = 0.0  # when, in seconds since the epoch, where it may have several
 
 
 class Page(NamedTuple):
@@ -97,15 +117,24 @@ class Duplicates:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def add(self, pages: Iterable[tuple[str, str, str, CapturePlace | None]]) -> None:
-        """Take pages: URL, crawl, digest, and where the content lies."""
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Take answers."""
         self._connection.execute("BEGIN")
-        for url, crawl, digest, place in pages:
-            key = bytes.fromhex(digest.removeprefix(_ALGORITHM))
+        for url, crawl, digest, place, at in answers:
+            key = bytes.fromhex(digest.removeprefix(_ALGORITHM)) if digest.startswith(_ALGORITHM) else digest
             packed = None if place is None else msgspec.msgpack.encode(place)
             self._connection.execute(_ADD_CONTENT, (key, packed, url))
-            self._connection.execute(_ADD_PAGE, (url, crawl, key))
+            self._connection.execute(_ADD_PAGE, (url, crawl, at, key))
         self._connection.execute("COMMIT")
+
+    def keep_last_of_each(self) -> None:
+        """Of a page's answers, keep the last."""
+        self._connection.execute(_KEEP_LAST)
+
+    def nowhere(self) -> Iterator[str]:
+        """A URL of each content that does not lie in the archive, only what refers to it."""
+        for (url,) in self._connection.execute(_NOWHERE):
+            yield url
 
     def group_same(self, read: Read | None = None) -> None:
         """A group is what has the same digest. ``read``: what of each group is read, for its canonical."""
@@ -133,11 +162,12 @@ class Duplicates:
             yield Group(number, contents, self._pages(grouped))
 
     def _pages(self, grouped: int) -> Iterator[Page]:
-        first: tuple[bytes, int] | None = None
+        first: tuple[bytes | str, int] | None = None
         for url, crawl, canonical, fingerprint, digest in self._connection.execute(_PAGES, (grouped,)):
             first = first or (digest, fingerprint)
             away = 0 if digest == first[0] else _distance(fingerprint, first[1])
-            yield Page(url, crawl, canonical, away, _ALGORITHM + digest.hex())
+            said = digest if isinstance(digest, str) else _ALGORITHM + digest.hex()
+            yield Page(url, crawl, canonical, away, said)
 
     def _index(self) -> None:
         self._connection.execute("CREATE INDEX page_content ON page (content)")

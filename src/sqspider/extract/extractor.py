@@ -34,6 +34,7 @@ class Extractor:
         self._required = tuple(field.name for field in rules.fields if field.is_required)
         self._elements = _elements_of(rules)
         self._application = _application_of(rules)
+        self._facts_alone = not (self._paths or self._elements or self._application)
         self._has_several = self._elements is not None or self._application is not None
         self.columns: tuple[Column, ...] = (
             *FETCH_COLUMNS,
@@ -52,7 +53,7 @@ class Extractor:
     def rows(self, document: Document) -> list[Row]:
         """The rows of a document. What a page does wrong is in its ``error``, and raises nothing."""
         reading = Reading(document, self._max_bytes)
-        facts = tuple(reading.fact(fact) for fact in self._facts)
+        facts = reading.facts(self._facts, nothing_follows=self._facts_alone)
         found = self._found(reading)
         self._count(reading, found)
         if not found and reading.error and self._elements:  # it stands somewhere
@@ -84,8 +85,9 @@ class Extractor:
 
     def _page_rows(self, reading: Reading) -> Iterator[tuple[Row, str | None]]:
         fields: Row = (None,) * len(self._paths)  # of what takes too long
-        with reading.limited():
-            fields = self._field_values(reading, None)
+        if fields:
+            with reading.limited():
+                fields = self._field_values(reading, None)
         if self._application is None:
             yield fields, None
             return

@@ -147,6 +147,7 @@ class FactColumn(NamedTuple):
     column: Column
     of: Callable[[Page], Any]
     beside: Callable[[Page], Any] | None = None
+    is_of_shown: bool = False  # of what is shown of a page, and of nothing else of its tree
 
 
 def _text_of(page: Page) -> str | None:
@@ -179,9 +180,12 @@ def fact_column(fact: Fact, main_by: str) -> FactColumn:
             return FactColumn(Column(name, Kind.STRUCTS, fields), _links_of, _links_of)
         case Fact.TEXT | Fact.MARKDOWN:
             make = _text_of if fact is Fact.TEXT else _markdown_of
-            return FactColumn(Column(name), make, partial(_of_text, make))
+            # Markdown needs to know where links lead, too.
+            return FactColumn(Column(name), make, partial(_of_text, make), is_of_shown=fact is Fact.TEXT)
         case Fact.MAIN:
-            return FactColumn(Column(name), lambda page: texts.main_of(page.document, main_by) or None)
+            return FactColumn(
+                Column(name), lambda page: texts.main_of(page.document, main_by) or None, is_of_shown=True
+            )
         case Fact.LANGUAGE:
             return FactColumn(Column(name), language_of, language_by_header)
         case _:

@@ -6,12 +6,12 @@ from typing import Final
 
 from sqspider.extract.document import Document
 from sqspider.tables.columns import Column, Kind
-from sqspider.url import host_of
+from sqspider.url import host_in
 
 FETCH_COLUMNS: Final = (
     Column("crawl", is_key=True),
     Column("url", is_key=True),
-    Column("visit", Kind.INTEGER, is_key=True),  # none where no frontier was asked: then the time is the key
+    Column("visit", Kind.INTEGER, is_key=True),  # none where no frontier was asked: then time and place are the key
     Column("fetch_time", Kind.TIME, is_key=True),
     Column("fetch_status", Kind.INTEGER),
     Column("url_host_name"),
@@ -19,8 +19,8 @@ FETCH_COLUMNS: Final = (
     Column("content_charset"),  # by which it was read
     Column("content_digest"),  # of the payload, as the capture has it
     Column("content_truncated"),  # why the payload ends early
-    Column("warc_filename"),
-    Column("warc_record_offset", Kind.INTEGER),
+    Column("warc_filename", is_key=True),  # where it was read: others' captures have whole seconds, and may be copied
+    Column("warc_record_offset", Kind.INTEGER, is_key=True),
     Column("warc_record_length", Kind.INTEGER),
     Column("error"),  # why what was asked for is missing
 )
@@ -35,7 +35,7 @@ def fetch_values(document: Document, charset: str | None, error: str | None) -> 
         document.visit,
         document.at,
         document.http_status,
-        host_of(document.url),
+        host_in(document.url) or None,
         document.media_type or None,
         charset,
         captured.digest,

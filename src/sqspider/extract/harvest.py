@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
+from typing import Final
 
 import msgspec
 
 from sqspider.archive.addresses import is_bucket
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.archive.files import Files
+from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.originals import originals_of
 from sqspider.archive.reading import files_to_read
 from sqspider.extract.alone import alone
 from sqspider.extract.cursor import Step
@@ -28,8 +30,11 @@ from sqspider.extract.tally import Tally
 from sqspider.extract.tasks import Piece, ranges, waiting
 from sqspider.extract.walking import look
 from sqspider.extract.working import Result, Task, Work
+from sqspider.tables.columns import chosen
 from sqspider.tables.opening import PARQUET, format_of, is_folder, open_table
 from sqspider.tables.target import How
+
+LOOKED_AT_ONCE: Final = 100  # records, between two times that it is told
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +74,7 @@ class Came(msgspec.Struct):
     """What came of it. ``tally`` has what became of pages."""
 
     captures: int = 0  # that were read
+    looked: int = 0  # records that were looked at for the originals of revisits
     tally: Tally = msgspec.field(default_factory=Tally)
     pending: int = 0  # whose records are open yet
     damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file: why not all of it could be read
@@ -100,6 +106,8 @@ class Harvest:
         self._is_whole = self._has_begun = False
         self._held = ExitStack()
         self._files: Files = files_to_read(order.archive)
+        self._originals = originals_of(self._files)
+        self._originals.on_record = self._looked
         self._columns = Extractor(order.rules).columns
         self._places = places_of(order.columns, self._columns)
 
@@ -110,7 +118,7 @@ class Harvest:
         """Open the table, and start the processes: what entering it does, for who may have to do so again."""
         order = self._order
         with ExitStack() as held:
-            columns = tuple(self._columns[at] for at in self._places)
+            columns = chosen(self._columns, self._places)
             if order.goes_on:
                 held.enter_context(alone(order.to))  # first: opening it may let go of what is there
             table = open_table(
@@ -141,12 +149,14 @@ class Harvest:
         return self.came
 
     def catch_up(self, *, may_be_none: bool = False) -> bool:
-        """Read what there is now, and ask for those that wait; whether there was anything. ``may_be_none``: there need
-        be no archive yet."""
-        before = self.came.captures
+        """Read what there is now, and ask for those that wait; whether there was anything, or may be by now.
+        ``may_be_none``: there need be no archive yet."""
+        before, is_moved = self.came.captures, False
         cursor = self._ledger.cursor
         try:
-            self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers))
+            # A frontier's records say where originals lie. Else they are looked up here: once, and not in each process.
+            spot_of = self._originals.spot if self._order.frontier is None else None
+            is_moved = self._work_off(ranges(look(self._files, cursor, self._damaged), self._numbers, spot_of))
         except NoArchiveError:
             if not may_be_none:
                 raise
@@ -154,10 +164,10 @@ class Harvest:
             self._work_off(waiting(cursor, self._numbers))
             self.came.pending = cursor.count_pending()
         self.came.seconds = time.monotonic() - self._began
-        return self.came.captures > before
+        return is_moved or self.came.captures > before
 
-    def _work_off(self, pieces: Iterator[Piece]) -> None:
-        """Do tasks, and commit now and then, and at the end."""
+    def _work_off(self, pieces: Iterator[Piece]) -> bool:
+        """Do tasks, and commit now and then, and at the end; whether files were moved before they could be read."""
         steps: dict[int, list[Step]] = {}
         gone = set[str]()
 
@@ -175,6 +185,7 @@ class Harvest:
             else:
                 self._take(task, result, [step for step in made if not (step.is_end and step.file in gone)])
         self._ledger.commit()
+        return bool(gone)
 
     def _take(self, task: Task, result: Result, steps: list[Step]) -> None:
         for chunk in result.chunks:
@@ -191,6 +202,11 @@ class Harvest:
         self.came.tally.add(result.tally)
         self._ledger.commit_if_due()
         self._on_progress(self.came)
+
+    def _looked(self, _: FileInfo) -> None:
+        self.came.looked += 1
+        if self.came.looked % LOOKED_AT_ONCE == 0:
+            self._on_progress(self.came)
 
     def _damaged(self, error: DamagedError) -> None:
         self.came.damage[error.file or ""] = str(error)

@@ -134,4 +134,6 @@ def forget(name: str, table: Table) -> None:
 
 
 def _beside(name: str) -> str:
-    return name.rstrip("/" + os.sep) + BEHIND
+    """Beside the file itself, where the name is a link to it: whatever it is called, it has one."""
+    name = name.rstrip("/" + os.sep)
+    return (os.path.realpath(name) if os.path.islink(name) else name) + BEHIND

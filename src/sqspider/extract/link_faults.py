@@ -17,7 +17,7 @@ from sqspider.extract.link_queries import ALL_KINDS, LinkTable, Sources
 from sqspider.extract.link_records import LinkRecords
 from sqspider.extract.page_links import LinkKind
 from sqspider.record import Outcome, Reason, Status, UrlRecord
-from sqspider.url import host_of
+from sqspider.url import host_in, host_of
 
 PERMANENT: Final = frozenset({301, 308})
 
@@ -105,7 +105,7 @@ async def _chains(
 
     Without a chain: URLs that have a record by another name, for their crawl takes parameters out."""
     starts = itertools.chain((url for url, _ in table.redirects()), table.uncaptured())
-    for urls in _batches(url for url in starts if host in (None, host_of(url))):
+    for urls in _batches(url for url in starts if host in (None, host_in(url))):
         known = await records.of(urls)
         chains = await records.chains(known.values())
         for url, record in known.items():
@@ -179,7 +179,7 @@ async def missing_anchors(
 
     It costs a look at all links that have a fragment.
     """
-    wanted = (each for each in table.fragments() if host in (None, host_of(each[0])))
+    wanted = (each for each in table.fragments() if host in (None, host_in(each[0])))
     for target, named in groupby(wanted, lambda each: each[0]):
         page, anchors = await _anchors_of(table, records, target)
         if anchors is None:

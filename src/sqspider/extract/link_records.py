@@ -10,7 +10,7 @@ from sqspider.crawl_row import Crawl
 from sqspider.extract.link_queries import LinkTable, Page
 from sqspider.frontier import Looking
 from sqspider.record import DEFAULT_CRAWL, Outcome, Status, UrlRecord, reason_for_http_status, record_key
-from sqspider.url import host_of, without_tracking
+from sqspider.url import host_in, without_tracking
 
 _BATCH: Final = 500
 _REDIRECTS: Final = (300, 399)
@@ -109,7 +109,7 @@ class CapturedRecords:
             url=page.url,
             status=status,
             depth=1,  # that it was given is not known
-            host=host_of(page.url) if page.url.startswith("http") else "",
+            host=host_in(page.url),
             finished_at=page.at,
             outcome=outcome,
             crawl=DEFAULT_CRAWL,

@@ -83,23 +83,18 @@ _made: Final = tuple.__new__  # by its name a page's links take half as long aga
 _Reference = tuple[str | None, str, str, Reason | None]  # of a link: to, written, fragment, reason
 
 
-class _Links:
-    """Gathers links of one page."""
+class _References(dict[str, _Reference]):
+    """References of one page, by how they are written: a page has many links to few places."""
 
     def __init__(self, base: str, resolved: Resolver) -> None:
-        self.found: list[PageLink] = []
+        super().__init__()
         self._base = base
         self._resolved = resolved
-        self._known: dict[str, str | Refused] = {}  # a page has many links to few places
-        self._references: dict[str, _Reference] = {}  # by what is written, many times the same
+        self._known: dict[str, str | Refused] = {}
 
-    def add(self, kind: LinkKind, written: str, rel: str = "", text: str = "") -> None:
-        reference = self._references.get(written)
-        if reference is None:
-            reference = self._references[written] = self._read(written)
-        to, kept, fragment, reason = reference
-        most = MAX_TEXT_CHARACTERS
-        self.found.append(_made(PageLink, (to, kind, kept, fragment, rel[:most], text[:most], reason)))
+    def __missing__(self, written: str) -> _Reference:
+        reference = self[written] = self._read(written)
+        return reference
 
     def _read(self, written: str) -> _Reference:
         address, sign, fragment = written.partition("#")
@@ -114,6 +109,38 @@ class _Links:
             return link, written[:MAX_WRITTEN_CHARACTERS], fragment[:MAX_TEXT_CHARACTERS], None
         name = cut_to_length(link.text, self._base) if link.reason is Reason.URL_TOO_LONG else None
         return name, written_of(link), "", link.reason
+
+
+class _Links:
+    """Gathers links of one page."""
+
+    def __init__(self, base: str, resolved: Resolver) -> None:
+        self.found: list[PageLink] = []
+        self._references = _References(base, resolved)
+
+    def add(self, kind: LinkKind, written: str, rel: str = "", text: str = "") -> None:
+        to, kept, fragment, reason = self._references[written]
+        most = MAX_TEXT_CHARACTERS
+        self.found.append(_made(PageLink, (to, kind, kept, fragment, rel[:most], text[:most], reason)))
+
+    def read(self, elements: Iterable[Element]) -> None:
+        """Add the links of elements. Most are an ``a``, of which a page has hundreds: they are read on the spot."""
+        references, append, a, most = self._references, self.found.append, LinkKind.A, MAX_TEXT_CHARACTERS
+        for element in elements:
+            if element.tag != "a":
+                _READERS[element.tag](self, element)
+                continue
+            href = element.attr("href")
+            if href is None:
+                href = None if element.namespace.value == "html" else element.attr("xlink:href")
+                if href is None:
+                    continue
+            text = " ".join(element.to_text().split()) or _stands_in(element)
+            rel = element.attr("rel")
+            if rel:
+                rel = " ".join(rel.lower().split())[:most]
+            to, kept, fragment, reason = references[href]
+            append(_made(PageLink, (to, a, kept, fragment, rel or "", text[:most], reason)))
 
     def add_all(self, kind: LinkKind, written: Iterable[str], rel: str = "", text: str = "") -> None:
         for each in written:
@@ -133,8 +160,7 @@ def _links_of_page(document: Document) -> list[PageLink]:
     def on_page(selector: str) -> list[Element]:
         return tree.select(f":is({selector}):not(template *)" if has_templates else selector)
 
-    for element in on_page(_SELECTOR) if has_templates else tree.iter_elements(_TAGS):  # that takes half the time
-        _READERS[element.tag](links, element)
+    links.read(on_page(_SELECTOR) if has_templates else tree.iter_elements(_TAGS))  # that takes half the time
     for element in on_page(_STYLED):
         if style := element.attr("style"):
             links.add_all(LinkKind.CSS, css_links(style))
@@ -156,21 +182,11 @@ def _rel(element: Element) -> str:
     return " ".join(rel.lower().split()) if rel else ""
 
 
-def _words(element: Element) -> str:
-    """Of an ``a``: its text, or what stands for the image that it shows."""
-    if text := " ".join(element.to_text().split()):
-        return text
+def _stands_in(element: Element) -> str:
+    """What is read out for an ``a`` without a text: what stands for the image that it shows."""
     image = element.select_one("img[alt]")
     words = (image.attr("alt") if image is not None else "") or element.attr("aria-label") or element.attr("title")
     return " ".join(words.split()) if words else ""
-
-
-def _read_a(links: _Links, element: Element) -> None:
-    href = element.attr("href")
-    if href is None:
-        href = None if element.namespace.value == "html" else element.attr("xlink:href")
-    if href is not None:
-        links.add(LinkKind.A, href, _rel(element), _words(element))
 
 
 def _read_area(links: _Links, element: Element) -> None:
@@ -228,7 +244,6 @@ def _attribute(kind: LinkKind, name: str) -> Callable[[_Links, Element], None]:
 
 
 _READERS: Final[dict[str, Callable[[_Links, Element], None]]] = {
-    "a": _read_a,
     "area": _read_area,
     "frame": _attribute(LinkKind.FRAME, "src"),
     "iframe": _attribute(LinkKind.FRAME, "src"),
@@ -247,5 +262,5 @@ _READERS: Final[dict[str, Callable[[_Links, Element], None]]] = {
     "meta": _read_meta,
     "form": _attribute(LinkKind.FORM, "action"),
 }
-_TAGS: Final = tuple(_READERS)
+_TAGS: Final = ("a", *_READERS)
 _SELECTOR: Final = ", ".join(_TAGS)

@@ -27,7 +27,7 @@ from sqspider.extract.scanning import places_outside
 from sqspider.extract.selectors import Css, XPath
 from sqspider.patterns import TooSlowError
 from sqspider.tables.columns import Kind
-from sqspider.url import host_of
+from sqspider.url import host_in
 
 if TYPE_CHECKING:
     import turbohtml
@@ -231,7 +231,7 @@ def _url_source(part: str | None) -> Source:
     if dot:
         return lambda page, _: parse_qs(urlsplit(page.document.url).query, True).get(parameter, ())
     if name == "host":
-        return lambda page, _: (host_of(page.document.url),)
+        return lambda page, _: [value for value in (host_in(page.document.url),) if value]
     return lambda page, _: [value for value in (getattr(urlsplit(page.document.url), name),) if value]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from sqspider.archive.errors import DamagedError, NoArchiveError
-from sqspider.extract.document import BinaryError, Document
+from sqspider.extract.document import MAX_TAGS, BinaryError, Document
 from sqspider.extract.page import Page, SlowExpressionError, TooMuchError
 from sqspider.extract.tally import Trouble
 from sqspider.patterns import Search, TooSlowError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqspider.extract.facts import FactColumn
     from sqspider.extract.paths import Elements, Path
+    from sqspider.tables.columns import Row
 
 MAX_ERROR_CHARACTERS: Final = 500
 MAX_SECONDS: Final = 20.0  # of work, that all rules have at one page; one of 16 MB takes two
@@ -52,14 +53,25 @@ class Reading:
     def page(self) -> Page:
         return Page(self.document)
 
-    def fact(self, fact: FactColumn) -> object:
-        """A fact; none: the page does not say."""
-        if self._why_none is None:
-            with self.limited():
-                return fact.of(self.page)
-            return None
+    def facts(self, facts: Sequence[FactColumn], *, nothing_follows: bool) -> Row:
+        """A value for each; none: the page does not say. ``nothing_follows``: nobody asks for the tree after that."""
+        if self._why_none is not None:
+            return tuple([self._beside(fact, *self._why_none) for fact in facts])
+        values: list[object] = [None] * len(facts)
+        with self.limited():
+            for at in sorted(range(len(facts)), key=lambda at: facts[at].is_of_shown):
+                if nothing_follows and facts[at].is_of_shown:
+                    self.document.give_up_tree()
+                try:
+                    values[at] = facts[at].of(self.page)
+                except TooMuchError as error:
+                    self._note_too_much(error)
+        return tuple(values)
+
+    def _beside(self, fact: FactColumn, trouble: Trouble, why: str) -> object:
+        """A fact of what is no page."""
         if fact.beside is None:
-            self.note(*self._why_none)
+            self.note(trouble, why)
             return None
         try:
             return fact.beside(self.page)
@@ -102,7 +114,10 @@ class Reading:
         except TooSlowError:
             self.note(Trouble.SLOW, f"the rules take longer than {MAX_SECONDS:g} s on this page")
         except TooMuchError as error:
-            self.note(Trouble.SLOW, f"{error}: elements lie within one another")
+            self._note_too_much(error)
+
+    def _note_too_much(self, error: TooMuchError) -> None:
+        self.note(Trouble.SLOW, f"{error}: elements lie within one another")
 
     def _is_page(self) -> bool:
         if self._why_none is not None:
@@ -117,13 +132,15 @@ class Reading:
             return Trouble.NO_PAGE, f"no page, but {document.media_type}"  # its body is not looked at
         try:
             if document.captured.kind == "revisit" and document.captured.original is None:
-                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not found: is the index there?"
+                return Trouble.NO_ORIGINAL, "the capture that this revisit refers to is not in the archive"
             if not document.markup or not document.is_page:
                 return Trouble.NO_PAGE, "no page" if document.body else "no page: the body is empty"
         except _UNREADABLE as error:
             return _trouble(error)
         if len(document.body) >= self._max_bytes:
             self.note(Trouble.TOO_LARGE, f"of the body only the first {self._max_bytes:,} bytes are looked at")
+        if document.has_more_tags:
+            self.note(Trouble.TOO_LARGE, f"of the page only the first {MAX_TAGS:,} tags are looked at")
         return None
 
 

@@ -10,10 +10,11 @@ from typing import Final
 import msgspec
 
 from sqspider.archive.reading import Captured
+from sqspider.capture import VISIT
 from sqspider.checks import shown
 from sqspider.extract.document import answered_by
 from sqspider.record import DEFAULT_CRAWL
-from sqspider.url import host_of
+from sqspider.url import host_in
 from sqspider.web.body import DecodeError
 from sqspider.web.charset import mime_type_of
 from sqspider.web.links import HTML_TYPES, is_xml, type_of_answer
@@ -23,6 +24,7 @@ _STATUS: Final = re.compile(r"([1-9])xx|([1-9]\d\d)(?:-([1-9]\d\d))?")
 _ROBOTS: Final = "P"  # how the way to a robots.txt ends, but for redirects
 _SITEMAP: Final = "M"  # and that to a sitemap
 _SNIFFED_BYTES: Final = 512
+_VISIT_DIGITS: Final = 9  # no URL is visited more often; a column takes 19
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,7 +60,7 @@ class Selector:
         of = self._of
         if (of.since is not None and captured.at < of.since) or (of.until is not None and captured.at >= of.until):
             return False
-        if of.host is not None and host_of(captured.url) != of.host:
+        if of.host is not None and host_in(captured.url) != of.host:
             return False
         if of.crawl is not None and crawl_of(captured) != of.crawl:
             return False
@@ -90,6 +92,12 @@ class Selector:
 def crawl_of(captured: Captured) -> str:
     """The name of the crawl that it was captured for."""
     return next((value for name, value in captured.metadata if name == "crawl"), DEFAULT_CRAWL)
+
+
+def visit_of(captured: Captured) -> int | None:
+    """Which visit of its URL it was of, as it says itself; none: it does not, as those of earlier versions."""
+    said = next((value for name, value in captured.metadata if name == VISIT), "")
+    return int(said) if said.isascii() and said.isdecimal() and len(said) <= _VISIT_DIGITS else None
 
 
 def is_aside(captured: Captured) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import turbohtml
 
-# Of a tree that was never changed, turbohtml knows where the elements of a tag are: it is asked for them one by one. Of
-# one that was, it looks at all elements each time: that is asked for all of them together.
+# Of a tree that was never changed, turbohtml knows where the elements of a tag are: it is asked for them one by one,
+# and for all of them before the first change.
 
 # Scripts, styles and templates are no text to turbohtml anyhow. What stands in a frame, a video or a canvas is
 # for browsers that know none; lists to choose from are one word after another; and browsers run scripts.
@@ -28,42 +29,73 @@ _IN_CELLS: Final = ("td p", "td div", "td blockquote", "td section", "th p", "th
 _SET_APART: Final = ("button", "td > ul", "td > ol", "td > dl", "td > pre")
 
 
-def shown(tree: turbohtml.Document) -> turbohtml.Document:
-    """What a reader sees of a page. The tree stays as it is, and is the answer where all of it is seen as it stands."""
-    has_unseen, has_no_links = _has(tree, *_UNSEEN), _has(tree, _NO_LINKS)
-    is_to_be_set_apart = _has(tree, *_SET_APART, *_IN_CELLS, *_LAYOUT) or _has_too_many_cells(tree)
-    if not has_unseen and not has_no_links and not is_to_be_set_apart:
+def shown(tree: turbohtml.Document, *, in_place: bool) -> turbohtml.Document:
+    """What a reader sees of a page. The tree is the answer where all of it is seen as it stands; else a copy, or
+    ``in_place`` what is left of the tree."""
+    changes = _changes_of(tree)
+    if not any(changes):
         return tree
-    page = copy.deepcopy(tree)
-    if has_unseen:
-        page.remove(", ".join(_UNSEEN))
-    if has_no_links:
+    if in_place:
+        page = tree
+    else:
+        page = copy.deepcopy(tree)
+        changes = _changes_of(page)
+    for element in changes.unseen:
+        element.extract()
+    if changes.has_no_links:
         page.strip_tags(_NO_LINKS)
-    if is_to_be_set_apart:
-        _set_apart(page)
+    for table in changes.layouts:
+        _dissolve(table)
+    blocks, apart = (
+        (changes.blocks, changes.apart) if not changes.layouts else (_all(page, _IN_CELLS), _all(page, _SET_APART))
+    )
+    _keep_words_apart(blocks, apart)
     return page
 
 
-def _has(tree: turbohtml.Document, *selectors: str) -> bool:
-    return any(tree.select_one(selector) is not None for selector in selectors)
+class _Changes(NamedTuple):
+    """What of a tree is to be changed."""
+
+    unseen: list[turbohtml.Element]
+    has_no_links: bool
+    layouts: list[turbohtml.Element]
+    blocks: list[turbohtml.Element]
+    apart: list[turbohtml.Element]
+
+
+def _changes_of(page: turbohtml.Document) -> _Changes:
+    return _Changes(
+        unseen=_all(page, _UNSEEN),
+        has_no_links=page.select_one(_NO_LINKS) is not None,
+        layouts=page.select("table") if _has_too_many_cells(page) else _all(page, _LAYOUT),
+        blocks=_all(page, _IN_CELLS),
+        apart=_all(page, _SET_APART),
+    )
+
+
+def _all(page: turbohtml.Document, selectors: Iterable[str]) -> list[turbohtml.Element]:
+    """The elements of several selectors, each once."""
+    found = [element for selector in selectors for element in page.select(selector)]
+    return list(dict.fromkeys(found)) if found else found
 
 
 def _has_too_many_cells(page: turbohtml.Document) -> bool:
     return len(page.select("td")) + len(page.select("th")) > _MOST_CELLS
 
 
-def _set_apart(page: turbohtml.Document) -> None:
-    """Keep words apart that only are so by how they are laid out."""
+def _keep_words_apart(blocks: Iterable[turbohtml.Element], apart: Iterable[turbohtml.Element]) -> None:
+    """Words that only are apart by how they are laid out."""
     import turbohtml
 
-    for table in page.select("table" if _has_too_many_cells(page) else ", ".join(_LAYOUT)):
-        _dissolve(table)
-    for block in page.select(", ".join(_IN_CELLS)):
+    for block in blocks:
+        if block.parent is None:  # it was unseen itself
+            continue
         block.insert_before(turbohtml.Text(" "))
         block.insert_after(turbohtml.Text(" "))
         block.tag = "span"
-    for element in page.select(", ".join(_SET_APART)):
-        element.insert_before(turbohtml.Text(" "))
+    for element in apart:
+        if element.parent is not None:
+            element.insert_before(turbohtml.Text(" "))
 
 
 def _dissolve(table: turbohtml.Element) -> None:

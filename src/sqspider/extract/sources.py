@@ -10,7 +10,7 @@ doubles a row:
 | 503, and 200 at the next try | open in between, so the 503 waits; then it names the 200 | of the 200 |
 | `--again`, read before that visit's end | it is open, and keeps the visit before | of the visit before |
 | `--again`, read after it | it names the second visit's | of the second: earlier visits have the rows made by then |
-| `--again` failed | it keeps the last good visit's | of that; its number is not known any more |
+| `--again` failed | it keeps the last good visit's | of that, with the number that its capture says |
 | `--again`: the same, or 304 | it names a revisit, and where its original lies | of the second, with that body |
 | `crawls remove` | there is none | none; rows that were made stay |
 
@@ -19,18 +19,20 @@ A capture is known by URL and date, for ``archive pack`` may have moved it: a re
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from sqspider.archive.dates import microseconds
 from sqspider.archive.reading import Captured
-from sqspider.archive.warc import microseconds
 from sqspider.extract.selection import crawl_of
 from sqspider.frontier import Frontier, FrontierSettings, open_frontier
 from sqspider.record import CapturePlace, Outcome, UrlRecord, record_key
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Standing(enum.Enum):
@@ -45,7 +47,7 @@ class Named(NamedTuple):
 
     place: CapturePlace  # where it lies now
     crawl: str
-    visit: int | None  # none: of the last good one, and others followed that failed
+    visit: int | None  # none: of the last good one, and others followed that failed; the capture says which it was
 
 
 def key_of_record(captured: Captured) -> str:
@@ -59,15 +61,16 @@ def standing_of(record: UrlRecord | None, at: int) -> Named | Standing:
         return Standing.OTHER
     good = record.kept.good if record.kept is not None else None
     place, good_place = _place_in(record.outcome, at), _place_in(good, at)
+    before = 0 if record.visit == 1 else None  # the last good visit: of several, the record does not say which
     if record.status.is_final:
         if place is not None:
             return Named(place, record.crawl, record.visit)
-        return Standing.OTHER if good_place is None else Named(good_place, record.crawl, None)
+        return Standing.OTHER if good_place is None else Named(good_place, record.crawl, before)
     was_tried = record.visit == 0 or record.tries > 0  # then its outcome is of a try of the visit that has not ended
     if place is not None and not was_tried:
         return Named(place, record.crawl, record.visit - 1)
     if good_place is not None:
-        return Named(good_place, record.crawl, 0 if record.visit == 1 else None)
+        return Named(good_place, record.crawl, before)
     return Standing.OPEN
 
 
@@ -97,6 +100,8 @@ class Asked:
 @contextmanager
 def asked(address: str) -> Iterator[Asked]:
     """A frontier, opened to look. Raises :class:`sqspider.frontier.FrontierError`."""
+    import asyncio  # here: of an archive that stands alone nobody is asked
+
     with asyncio.Runner() as runner:
         frontier = runner.run(open_frontier(address, FrontierSettings(), clock=time.time, looking=True))
         try:

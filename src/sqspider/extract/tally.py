@@ -25,6 +25,7 @@ class Trouble(enum.StrEnum):
     TOO_MANY = "too-many"  # rows of one document: the others are left out
     APPLY = "apply"  # one's own code raised something
     KILLED = "killed"  # two processes died that looked at it
+    FAULT = "fault"  # one of ours: the log has the traceback
     VALUE = "value"  # one's own code gave what its column does not hold
 
 

@@ -3,11 +3,12 @@ together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Final, NamedTuple
 
 from sqspider.archive.gathering import Sight
+from sqspider.archive.originals import Reference, Spot
 from sqspider.extract.cursor import Cursor, Step
 from sqspider.extract.working import Task
 
@@ -24,8 +25,13 @@ class Piece(NamedTuple):
     steps: list[Step]
 
 
-def ranges(looked: Iterable[tuple[Sight | None, Step]], numbers: count[int]) -> Iterator[Piece]:
-    """What was looked at, as ranges of files."""
+def ranges(
+    looked: Iterable[tuple[Sight | None, Step]],
+    numbers: count[int],
+    spot_of: Callable[[Reference, Spot], Spot | None] | None = None,
+) -> Iterator[Piece]:
+    """What was looked at, as ranges of files. ``spot_of``: tells where the original of a revisit lies; none: whoever
+    does the task knows, or looks himself."""
     piece, size = Piece(Task(next(numbers)), []), 0
     for sight, step in looked:
         last = piece.steps[-1] if piece.steps else None
@@ -38,6 +44,9 @@ def ranges(looked: Iterable[tuple[Sight | None, Step]], numbers: count[int]) -> 
         if sight is not None:
             if not piece.task.captures:
                 piece.task.file, piece.task.start = step.file, step.start
+            if sight.reference is not None and spot_of is not None:
+                spot = spot_of(sight.reference, Spot(step.file, sight.offset))
+                piece.task.originals[piece.task.captures] = () if spot is None else (spot,)
             piece.task.captures += 1
             size += sight.size
         piece.steps.append(step)

@@ -27,7 +27,8 @@ _MOST_FOR_TRAFILATURA: Final = 1_000_000  # characters: what is longer takes it 
 _CONTROLS: Final = bytes((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F))
 _INVISIBLE: Final = ("\u00ad", "\u200b", "\ufeff")  # where a word may be broken, and a byte order mark
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_ALONE: Final = re.compile(r"^( *(?:\*|\d+\.)) \s*\n *(?=\S)", re.MULTILINE)  # a bullet, its item a line below
+_TO_ITEM: Final = re.compile(r"\s*\n *(?=\S)")  # from a bullet or a number to its item, a line below
+_EMPTY_LINES: Final = re.compile(r"\n\n\n+")
 _HEADING: Final = re.compile(r"^#{1,6} .*&#160;.*$", re.MULTILINE)
 _REFERENCES: Final = (("href", "a[href]:not([href^='#'])"), ("src", "img[src]"))
 
@@ -66,9 +67,13 @@ def clean(text: str) -> str:
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
-        encoded = _SURROGATE.sub("\ufffd", text).encode()
+        text = _SURROGATE.sub("\ufffd", text)
+        encoded = text.encode()
     kept = encoded.translate(None, _CONTROLS)
-    text = kept.decode() if "\r" not in text else kept.decode().replace("\r\n", "\n").replace("\r", "\n")
+    if len(kept) < len(encoded):
+        text = kept.decode()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.isascii():
         for invisible in _INVISIBLE:
             text = text.replace(invisible, "")
@@ -82,11 +87,28 @@ def _plain(node: turbohtml.Node) -> str:
     text = clean(node.to_text(turbohtml.PlainText(table_cell_separator="\t")))
     if " \t" in text:  # cells are filled with blanks to the width of their column
         text = "\t".join([cell.rstrip(" ") for cell in text.split("\t")])
-    if "* \n" in text or ". \n" in text:
-        text = _ALONE.sub(r"\1 ", text)
-    lines = [line.rstrip() for line in text.split("\n")]
-    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]  # one empty line at most
-    return "\n".join(kept).rstrip("\n")
+    text = _with_items(text)
+    text = "\n".join(map(str.rstrip, text.split("\n")))
+    if "\n\n\n" in text:
+        text = _EMPTY_LINES.sub("\n\n", text)
+    return text.strip("\n")
+
+
+def _with_items(text: str) -> str:
+    """Bullets and numbers that stand alone in their line, each with its item. Behind them, there is a blank."""
+    made, done = [], 0
+    at = text.find(" \n")
+    while at >= 0:
+        start = text.rfind("\n", 0, at) + 1
+        marker = text[start:at].rstrip()
+        bare = marker.lstrip(" ")
+        if start >= done and (bare == "*" or (bare[-1:] == "." and bare[:-1].isdecimal())):
+            to_item = _TO_ITEM.match(text, at)
+            if to_item is not None:
+                made.append(text[done : start + len(marker)])
+                done = to_item.end()
+        at = text.find(" \n", at + 1)
+    return " ".join([*made, text[done:]])
 
 
 def _by_trafilatura(markup: str) -> str:

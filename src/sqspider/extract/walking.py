@@ -12,10 +12,10 @@ from typing import TypeVar
 from sqspider.archive.errors import DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files, warc_files
 from sqspider.archive.gathering import Gathered, Sight, sights_from
+from sqspider.archive.members import can_be_joined
 from sqspider.archive.moves import State, journal_name, journals_in, read_head, read_journal
 from sqspider.archive.names import mark_of_rewritten
 from sqspider.archive.reading import Captured, captures_from
-from sqspider.archive.rewriting import can_be_joined
 from sqspider.extract.cursor import Cursor, Step
 
 T = TypeVar("T", Captured, Sight)
@@ -43,8 +43,29 @@ def _walk(
     on_damage: Damaged,
     read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
 ) -> Iterator[tuple[T | None, Step]]:
+    while True:
+        is_moved = has_any = False
+        for found, step in _walk_once(files, cursor, on_damage, read):
+            if step is None:
+                is_moved = True
+                continue
+            has_any = has_any or found is not None
+            yield found, step
+        if has_any or not is_moved:  # who got any walks again; till he has taken the steps, others would come twice
+            return
+
+
+def _walk_once(
+    files: Files,
+    cursor: Cursor,
+    on_damage: Damaged,
+    read: Callable[[Files, FileInfo, int], Iterator[Gathered[T]]],
+) -> Iterator[tuple[T | None, Step | None]]:
+    """Through the files that there are now; without a step: one was moved meanwhile, so there are others by now."""
     walked = set[str]()  # origins of files that were read to their end: their steps need not be taken yet
-    for info in _standing(files, cursor):
+    standing = _standing(files, cursor)
+    names = {info.name for info in standing}
+    for info in standing:
         offset = cursor.reached(info.name)
         if offset is None or (info.is_open and info.size == offset):
             continue
@@ -54,11 +75,14 @@ def _walk(
                 on_damage(_needs_dictionary(files, info.name))
                 continue
         try:
-            yield from _unread(cursor, info, offset, read(files, info, offset), walked)
+            yield from _unread(files, cursor, info, offset, read(files, info, offset), walked, names)
         except NoArchiveError:
             if files.info(info.name) is not None:
                 raise
-            return  # it was packed since: what is left of it lies in another file, for the next walk
+            if any(there.name == info.name for there in warc_files(files)):
+                on_damage(_not_there(files, info.name))
+            else:
+                yield None, None  # it was packed since: what is left of it lies in another file
         except DamagedError as error:
             on_damage(error)
 
@@ -79,6 +103,12 @@ def _standing(files: Files, cursor: Cursor) -> list[FileInfo]:
     return [info for info in there if info.name not in not_now]
 
 
+def _not_there(files: Files, name: str) -> DamagedError:
+    error = DamagedError(f"{files.address}: {name} is listed there, and cannot be had")
+    error.file = name
+    return error
+
+
 def _needs_dictionary(files: Files, name: str) -> DamagedError:
     error = DamagedError(
         f"{files.address}: {name} cannot be read in pieces, for its members need the dictionary that it begins with: "
@@ -89,14 +119,23 @@ def _needs_dictionary(files: Files, name: str) -> DamagedError:
 
 
 def _unread(
-    cursor: Cursor, info: FileInfo, offset: int, found: Iterator[Gathered[T]], walked: set[str]
+    files: Files,
+    cursor: Cursor,
+    info: FileInfo,
+    offset: int,
+    found: Iterator[Gathered[T]],
+    walked: set[str],
+    standing: set[str],
 ) -> Iterator[tuple[T | None, Step]]:
     met = cursor.origins_in(info.name)
     states: dict[str, bool | None] = {}  # of origins: whether one has to look for each capture; none: all were read
     is_rewritten = mark_of_rewritten(info.name) is not None  # of others' files several may have one and the same id
     start = offset
     for capture, end, infos in found:
-        met.update(infos)
+        for origin in infos:
+            if is_rewritten and _is_of_others(files, cursor, info.name, origin, standing, is_again=origin in met):
+                raise _shared(files, info.name, origin)
+            met.add(origin)
         step = Step(info.name, start, end, infos)
         start = end
         if capture is None:
@@ -114,3 +153,24 @@ def _unread(
     if not info.is_open:
         yield None, Step(info.name, start, start, is_end=True)
         walked.update(met)
+
+
+def _is_of_others(files: Files, cursor: Cursor, name: str, origin: str, standing: set[str], *, is_again: bool) -> bool:
+    """Whether what is of an origin in a file that was written anew may be of another file than was read: one that has
+    the same id. As long as none was read to its end, its captures are remembered one by one, and told apart."""
+    others = cursor.others_with(origin, name)
+    if not any(others.values()):
+        return False
+    sources = [other for other in others if mark_of_rewritten(other) is None]
+    stands = any(source in standing and files.info(source) is not None for source in sources)  # so it is not that one
+    return is_again or stands or len(sources) > 1 or cursor.is_shared(origin)
+
+
+def _shared(files: Files, name: str, origin: str) -> DamagedError:
+    error = DamagedError(
+        f"{files.address}: {name} was made of files of others that have one and the same WARC-Record-ID in their "
+        f"warcinfo ({origin}), and what was read of these cannot be told apart: begin anew (rows with --overwrite; "
+        "links by removing their table), or keep such files out of `archive pack`"
+    )
+    error.file = name
+    return error

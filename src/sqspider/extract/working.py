@@ -10,20 +10,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from sqspider.archive.errors import DamagedError, NoArchiveError
+from sqspider.archive.dates import microseconds
+from sqspider.archive.errors import ArchiveError, DamagedError, NoArchiveError
 from sqspider.archive.files import FileInfo, Files
+from sqspider.archive.originals import Spot
 from sqspider.archive.reading import Captured, capture_at, captures_from, files_to_read
-from sqspider.archive.warc import microseconds
 from sqspider.extract.cursor import Pending
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
 from sqspider.extract.fetch_columns import fetch_values
 from sqspider.extract.rules import Rules
-from sqspider.extract.selection import Selection, Selector
+from sqspider.extract.selection import Selection, Selector, visit_of
 from sqspider.extract.sources import Asked, Named, Standing, asked, key_of_record
 from sqspider.extract.tally import Tally, Trouble
+from sqspider.frontier import FrontierError
+from sqspider.log import get_logger
 from sqspider.tables.columns import Row
 from sqspider.tables.table import Encoder
+
+log = get_logger(__name__)
 
 
 class Work(NamedTuple):
@@ -44,6 +49,7 @@ class Task(msgspec.Struct):
     start: int = 0  # offset
     captures: int = 0  # so many from there on
     waiting: tuple[Pending, ...] = ()
+    originals: dict[int, tuple[Spot, ...]] = msgspec.field(default_factory=dict)  # of revisits, counted, as looked up
     killing: set[int] = msgspec.field(default_factory=set)  # which of its captures, counted, are not to be looked at
 
 
@@ -88,13 +94,17 @@ class Worker:
             number, document = documents.popleft()  # the tree of one at a time
             self._note(number)
             if number in task.killing:
-                found = [self._killed(document)]
-                result.tally.documents += 1
-                result.tally.rows += 1
-                result.tally.errors[Trouble.KILLED] += 1
-            else:
-                found = self.extractor.rows(document)
-            rows += found
+                why = "the process that read it died, twice: it takes too much memory, perhaps"
+                rows.append(self._without(document, result.tally, Trouble.KILLED, why))
+                continue
+            try:
+                rows += self.extractor.rows(document)
+            except (ArchiveError, FrontierError):
+                raise
+            except Exception as error:  # one page is no reason to lose all behind it
+                log.exception("extraction_fault", url=document.url)
+                why = f"a fault of sqspider: {type(error).__name__}: {error}"
+                rows.append(self._without(document, result.tally, Trouble.FAULT, why))
         self._note(-1)
         if rows and self._work.encoder is not None:
             result.chunks.append(self._work.encoder.encode(rows))
@@ -105,8 +115,12 @@ class Worker:
         """The documents of a task that are to have rows, each with the number of its capture. Raises as :meth:`do`."""
         return self._that_waited(task, result) if task.waiting else self._in_range(task, result)
 
-    def _killed(self, document: Document) -> Row:
-        values = fetch_values(document, None, "the process that read it died, twice: it takes too much memory, perhaps")
+    def _without(self, document: Document, tally: Tally, trouble: Trouble, why: str) -> Row:
+        """The row of a document of which nothing was made."""
+        tally.documents += 1
+        tally.rows += 1
+        tally.errors[trouble] += 1
+        values = fetch_values(document, None, why)
         return (*values, *(None for _ in self.extractor.columns[len(values) :]))
 
     def _in_range(self, task: Task, result: Result) -> Sequence[tuple[int, Document]]:
@@ -115,6 +129,7 @@ class Worker:
         try:
             for captured in _captures_in(self._files, task):
                 self._note(result.captures)
+                captured.original_spots = task.originals.get(result.captures)
                 if self._selector.may_take(captured):
                     found.append((result.captures, captured))
                 result.captures += 1
@@ -176,6 +191,8 @@ class Worker:
 
     def _document(self, captured: Captured, named: Named | None = None) -> Document:
         crawl, visit = (named.crawl, named.visit) if named is not None else (None, None)
+        if named is not None and visit is None:  # others followed that failed: it is known by what it says itself
+            visit = visit_of(captured)
         return Document(captured, crawl=crawl, visit=visit, max_bytes=self._work.rules.max_bytes)
 
 

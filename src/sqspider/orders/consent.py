@@ -84,12 +84,13 @@ def allow(crawl: Crawl) -> str | None:
 def _file_of(crawl: Crawl) -> Path:
     """By a crawl's id, which no other has, and all of its identity: who changes the row has allowed nothing by it."""
     told = msgspec.json.encode((crawl.id, crawl.identity))
-    return _folder() / hashlib.sha256(told).hexdigest()
+    return state_folder() / "allowed" / hashlib.sha256(told).hexdigest()
 
 
-def _folder() -> Path:
+def state_folder() -> Path:
+    """What is remembered on this machine lies below it, and is the user's own."""
     if sys.platform == "win32":
         state, otherwise = os.environ.get("LOCALAPPDATA", ""), Path.home() / "AppData" / "Local"
     else:  # the XDG Base Directory Specification: a relative path is to be ignored
         state, otherwise = os.environ.get("XDG_STATE_HOME", ""), Path.home() / ".local" / "state"
-    return (Path(state) if os.path.isabs(state) else otherwise) / "sqspider" / "allowed"
+    return (Path(state) if os.path.isabs(state) else otherwise) / "sqspider"

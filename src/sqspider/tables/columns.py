@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -26,6 +27,14 @@ class Column(NamedTuple):
     kind: Kind = Kind.TEXT
     fields: tuple[Column, ...] = ()  # of ``STRUCTS`` alone
     is_key: bool = False  # rows are known by the values of these
+
+
+def chosen(columns: Sequence[Column], places: Iterable[int]) -> tuple[Column, ...]:
+    """The columns at places. Where one of the key is not among them rows have none: they would be taken for one
+    another."""
+    found = tuple(columns[at] for at in places)
+    has_key = sum(column.is_key for column in found) == sum(column.is_key for column in columns)
+    return found if has_key else tuple(column._replace(is_key=False) for column in found)
 
 
 Row = tuple[object, ...]

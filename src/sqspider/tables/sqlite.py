@@ -82,8 +82,17 @@ class SqliteTable:
         there = [row[1] for row in run(f"PRAGMA table_info({NAME})")]
         if there != [column.name for column in columns]:
             raise TableError(f"{self._path}: its table {NAME} has other columns: name another file, or --overwrite")
-        if key := ", ".join(_in_key(column) for column in columns if column.is_key):
-            run(f"CREATE UNIQUE INDEX IF NOT EXISTS {NAME}_key ON {NAME} ({key})")
+        self._have_key(", ".join(_in_key(column) for column in columns if column.is_key))
+
+    def _have_key(self, key: str) -> None:
+        """Have this key, and none that a version before gave the table: by that, rows were taken for one another."""
+        run = self.connection.execute
+        wanted = f"CREATE UNIQUE INDEX {NAME}_key ON {NAME} ({key})" if key else None
+        (there,) = run("SELECT sql FROM sqlite_schema WHERE name = ?", (f"{NAME}_key",)).fetchone() or (None,)
+        if there != wanted:
+            run(f"DROP INDEX IF EXISTS {NAME}_key")
+            if wanted is not None:
+                run(wanted)
 
     @property
     def is_empty(self) -> bool:

@@ -56,7 +56,7 @@ def open_target(target: str, how: How, *, in_place: bool = False) -> Target:
     with as_table_errors(path):
         there = stat_of(path)
         if there is not None and _is_standard_output(there):
-            return _Passing(_standard_output(), target)
+            return _Passing(_standard_output(), STANDARD_OUTPUT)
         if there is not None and not stat.S_ISREG(there.st_mode) and not stat.S_ISDIR(there.st_mode):
             return _Passing(open(os.open(path, os.O_WRONLY), "wb"), target)
         if how is How.NEW:
@@ -184,10 +184,23 @@ class _Growing:
             make_names_durable(path.parent)
 
     def write(self, data: bytes) -> None:
+        self._check()
         with as_table_errors(self._path):
             self._file.write(data)
+            self._file.flush()
+
+    def _check(self) -> None:
+        """Nobody has emptied it, written behind it, or put another one in its place, where rows would not be found."""
+        with as_table_errors(self._path):
+            own, there, length = os.fstat(self._file.fileno()), stat_of(self._path), self._file.tell()
+        if own.st_size != length or there is None or not os.path.samestat(own, there):
+            raise TableError(
+                f"{self._path} was changed, moved or removed by somebody else while it was written: --overwrite "
+                "begins anew"
+            )
 
     def length(self) -> int:
+        self._check()
         with as_table_errors(self._path):
             make_durable(self._file)
             return self._file.tell()

@@ -284,7 +284,8 @@ Resolver = Callable[[bytes | str], str | Refused]
 
 def resolver(base: str, encoding: str, *, drop_tracking: bool = False) -> Resolver:
     """Gives the canonical URL of what is written in a page of this base and encoding, or why there is none."""
-    has_folder = encoding == "utf-8" and not drop_tracking and base.startswith(("http:", "https:"))
+    is_plain = encoding == "utf-8" and not drop_tracking
+    has_folder = is_plain and base.startswith(("http://", "https://")) and base.find("/", len("https://")) > 0
     folder = base[: base.rindex("/") + 1] if has_folder else None  # from all pages there they lead to the same places
 
     def resolved(written: bytes | str) -> str | Refused:

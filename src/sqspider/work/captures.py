@@ -5,10 +5,10 @@ Those of robots.txt are made where it is asked for, in ``politeness``. How a cap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from sqspider.capture import Capture, Hop, is_captured
+from sqspider.capture import VISIT, Capture, Hop, is_captured
 from sqspider.crawl_settings import CrawlSettings
 from sqspider.message import Message
 from sqspider.politeness import Asked
@@ -41,8 +41,16 @@ def capture_of(
         crawl=message.crawl_name,
         settings=message.settings,
         before=place_before(visit.claim.kept if visit.claim is not None else None),
-        facts=(("charsetForLinkExtraction", page.encoding),) if page is not None else (),
+        facts=tuple(_facts(visit, page)),
     )
+
+
+def _facts(visit: Visit, page: PageLinks | None) -> Iterator[tuple[str, str]]:
+    """What has no other place in an archive: which visit it was, for its record will tell of later ones alone."""
+    if visit.claim is not None:
+        yield VISIT, str(visit.claim.visit)
+    if page is not None:
+        yield "charsetForLinkExtraction", page.encoding
 
 
 def hop_to(message: Message) -> Hop:

@@ -7,7 +7,9 @@ import asyncio
 import click
 
 from sqspider.archive.files import Files
+from sqspider.archive.originals import originals_of
 from sqspider.archive.reading import Captured, capture_at, captures_of, files_to_read
+from sqspider.cli.archive.walking import Told
 from sqspider.cli.archive_place import archive_of, archive_option
 from sqspider.cli.captures import BODY, part_options, write_part
 from sqspider.cli.exit_status import GOOD
@@ -34,6 +36,7 @@ def command(shared: Shared, /, url: str, at: float | None, part: str | None, arc
     canonical = read_url(url)
     urls = [url] if isinstance(canonical, Refused) else list(dict.fromkeys((canonical, url)))
     files = files_to_read(archive_of(shared, archive))
+    originals_of(files).on_record = Told("looked for its original:").record
     captured = None
     is_ours = not isinstance(canonical, Refused) and archive is None and at is None and not is_absent(shared)
     if is_ours and (place := _place_of(shared, urls[0])) is not None:
