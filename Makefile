@@ -49,8 +49,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed ## crawl a small site of our own, and explain it
 	@$(BIN)/sqspider demo
 
+# Much of a test is waiting: three processes a processor keep it at work. They share what is compiled, also where Python
+# is told to write no bytecode; neighbours share what they set up, and who is done first takes over from the others.
 test: engines ## run the tests
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist worksteal
 
 exercise: engines ## play the exercise step by step (docs/exercise.md); it is part of the tests, too
 	@$(BIN)/python -m pytest --verbose tests/end_to_end/test_exercise.py tests/end_to_end/test_deployed.py

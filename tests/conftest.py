@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import functools
+import gc
 import json
 import os
 import pty
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from package import build
 from sqspider.demo_site import DemoSite
 from wheels import Kind
 
+from . import forked
 from .aws.engines import EngineMissingError, Engines
 
 # A test passes on a busy machine: no example is timed, and none is found to be too slow in coming.
@@ -52,6 +56,18 @@ def load_cases(name: str) -> dict[str, Any]:
         pytest.skip(f"the shared cases are not here: {name}", allow_module_level=True)
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """The thousands of tests stay: no collection of garbage need look at them while they are found, or afterwards."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -110,34 +126,27 @@ async def site() -> AsyncIterator[DemoSite]:
 
 @pytest.fixture
 def served_site() -> Iterator[str]:
-    """The demo site in a process of its own: its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sqspider.demo_site", "--pages", "60"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    yield url
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    """The demo site in a thread of its own: its address."""
+    site, is_over = DemoSite(60), asyncio.Event()
+    loop: Future[asyncio.AbstractEventLoop] = Future()
+
+    async def serve() -> None:
+        async with site:
+            loop.set_result(asyncio.get_running_loop())
+            await is_over.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(asyncio.run, serve())
+        serves = loop.result()
+        yield site.url
+        serves.call_soon_threadsafe(is_over.set)
+        serving.result()
 
 
 @pytest.fixture
 def sqspider(tmp_path: Path) -> Run:
     """Runs the command in a folder of its own, as a user does: ``sqspider("crawl", url)``."""
-
-    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sqspider", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+    return functools.partial(forked.run, cwd=tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +17,7 @@ from sqspider.archive.reading import capture_at, captures_of, read_archive
 from sqspider.archive.store import open_store
 from sqspider.archive.verify import Verification
 from sqspider.record import CapturePlace
+from tests import forked
 from tests.archive.captures import capture_of
 from tests.archive.ours import SITE, again, pages
 
@@ -83,8 +82,7 @@ async def test_rows_and_links_of_a_bucket_are_those_of_the_same_files_in_a_folde
         (folder / info.name.replace("/", "-")).write_bytes(files_at(address).read(info.name))
 
     def sqspider(*arguments: str) -> str:
-        command = [sys.executable, "-m", "sqspider", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+        done = forked.run(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from sqspider.archive.s3 import S3Client
+from tests import forked
 from tests.aws.buckets import bucket
 from tests.aws.engines import Engines
 
@@ -23,12 +23,8 @@ async def test_a_crawl_keeps_its_pages_in_a_bucket_and_cleanup_removes_them(
         address = f"s3://{place.bucket}/pages/of mine"
 
         async def sqspider(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return await asyncio.to_thread(
-                subprocess.run,
-                [sys.executable, "-m", "sqspider", "--frontier", "sqlite:x.db", *arguments],
-                cwd=tmp_path, env={**environment, "SQSPIDER_ARCHIVE": address}, capture_output=True, text=True,
-                check=False, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+            env = {**environment, "SQSPIDER_ARCHIVE": address}
+            return await asyncio.to_thread(forked.run, "--frontier", "sqlite:x.db", *arguments, cwd=tmp_path, env=env)
 
         done = await sqspider("crawl", served_site, *HERE, "--json")
         assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sqspider.archive.store import open_store
 from sqspider.cli.archive import walking
 from sqspider.frontier import Entry, FrontierSettings, open_frontier
 from sqspider.record import CapturePlace, Outcome, Reason, Status
+from tests import forked
 from tests.archive.captures import AT, LARGE, capture_of
 from tests.archive.ours import OTHER, SITE, an_archive
 from tests.archive.warcs import good, packed, response
@@ -29,8 +29,7 @@ SILENT = f"{SITE}/silent"
 
 
 def as_bytes(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sqspider", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return forked.run_for_bytes(*arguments, cwd=folder)
 
 
 def crawled(folder: Path) -> dict[str, CapturePlace]:

@@ -19,6 +19,7 @@ from typing import Final
 
 import pytest
 
+from tests import forked
 from tests.conftest import Run
 from tests.sites import Asked, Site
 
@@ -93,9 +94,7 @@ class Folder:
         )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        with self.start(*arguments) as process:
-            out, err = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return forked.run(*arguments, cwd=self.path, env=self.environment)
 
     def counts(self, *arguments: str) -> dict[str, int]:
         status = json.loads(self.run("status", "--json", *arguments).stdout)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sqspider.frontier import FrontierSettings
+from tests import forked
 from tests.aws.engines import Engines
 from tests.aws.store import AwsStore
 
@@ -34,15 +35,7 @@ def sqspider_on_aws(aws: AwsStore, tmp_path: Path) -> RunOnAws:
     """Runs the command with the queue and the table in its environment."""
 
     def run(*arguments: str, stdin: str = "", **environment: str) -> Result:
-        return subprocess.run(
-            [sys.executable, "-m", "sqspider", *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            env={**aws.environment, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forked.run(*arguments, cwd=tmp_path, stdin=stdin, env={**aws.environment, **environment})
 
     return run
 
@@ -53,7 +46,9 @@ async def start(aws: AwsStore, folder: Path, *arguments: str) -> asyncio.subproc
     )
 
 
-async def test_the_exercise(aws: AwsStore, sqspider_on_aws: RunOnAws, served_site: str, tmp_path: Path) -> None:
+async def test_the_exercise(
+    aws: AwsStore, engines: Engines, sqspider_on_aws: RunOnAws, served_site: str, tmp_path: Path
+) -> None:
     """A producer and two consumers; every message sent twice; one wins each URL."""
     urls = [f"{served_site}page/{n}" for n in range(12)]
     done = sqspider_on_aws("enqueue", "-f", "-", "--delay", "0", stdin="\n".join([*urls, *urls[:2], "ftp://x/"]))
@@ -65,6 +60,9 @@ async def test_the_exercise(aws: AwsStore, sqspider_on_aws: RunOnAws, served_sit
         await start(aws, tmp_path, "consume", "--until-empty", "--allow-private", "--worker-id", name)
         for name in ("worker-A", "worker-B")
     ]
+    while (await frontier.counts()).open:
+        await asyncio.sleep(0.05)
+    engines.clock.advance(61)  # a message whose URL was being fetched stays hidden for the queue's timeout
     said = [(await consumer.communicate())[1].decode() for consumer in consumers]
     assert [consumer.returncode for consumer in consumers] == [0, 0], said
     won = [line for text in said for line in text.splitlines() if "WON race — claimed for processing: " in line]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests import forked
 from tests.archive.warcs import LATER
 from tests.conftest import Run
 from tests.extract.linked import HTML, SITE, answer, site, write
@@ -57,8 +57,7 @@ def host() -> Iterator[Site]:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sqspider", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return forked.run(*arguments, cwd=folder)
 
 
 @pytest.fixture(scope="module")

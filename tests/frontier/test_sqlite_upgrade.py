@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -438,7 +438,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whoever_is_killed_on_the_way_leaves_the_old_file_whole(large: Path, tmp_path: Path) -> None:
     before, path = contents_of(large), tmp_path / "f.db"
     shutil.copy(large, path)
-    all_steps = int(open_and_die(path, 10**9).stderr)
+    told = open_and_die(path, 10**9).stderr.splitlines()  # on a busy machine its log, too
+    [all_steps] = map(int, filter(str.isdigit, told))
     assert (version_of(path), check_file(str(path))) == (SCHEMA_VERSION, Finding(records=MANY, faults=()))
     assert all_steps > 100
 
@@ -464,7 +465,7 @@ def test_after_a_kill_while_it_was_written_the_file_is_the_old_or_the_new(large:
         )
         wal, enough = Path(f"{path}-wal"), part * large.stat().st_size / 2
         while victim.poll() is None and size_of(wal) <= enough:
-            os.sched_yield()
+            time.sleep(0.0005)
         victim.kill()
         victim.wait()
         asyncio.run(goes_on(path))
