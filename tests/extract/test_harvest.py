@@ -25,7 +25,7 @@ from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.folder import Folder
 from sqspider.archive.gathering import Gathered
 from sqspider.archive.pack import Packed, pack
-from sqspider.archive.reading import Captured
+from sqspider.archive.reading import Captured, captures_from
 from sqspider.extract import working
 from sqspider.extract.document import Document
 from sqspider.extract.extractor import Extractor
@@ -242,7 +242,7 @@ class TestGoingOn:
     def test_a_file_that_is_moved_before_its_captures_are_read_is_read_where_it_is_by_then(
         self, farm: Farm, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read = working.captures_from
+        read = captures_from
 
         def moved(files: Files, info: FileInfo, offset: int) -> Iterator[Gathered[Captured]]:
             with suppress(FileNotFoundError):
