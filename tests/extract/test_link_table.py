@@ -17,12 +17,12 @@ import pytest
 from sqspider.archive.reading import read_archive
 from sqspider.cli.forking import can_fork
 from sqspider.cli.links import _table
-from sqspider.extract import link_keeping
+from sqspider.extract import link_keeping, link_working
 from sqspider.extract.alone import alone
 from sqspider.extract.document import Document
 from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import LinkTable
-from sqspider.extract.linked_page import linked_page, packed, unpacked
+from sqspider.extract.linked_page import LinkedPage, linked_page, packed, unpacked
 from sqspider.extract.pool import Pool
 from sqspider.record import Reason
 from tests.archive.warcs import LATER, Made, metadata, revisit
@@ -316,7 +316,24 @@ def test_a_page_that_kills_two_processes_is_told_and_the_others_are_read(
         assert it.read_new() == 3
         assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/b"}
     assert len(begun) == 3
-    assert told == [f"{SITE}/killer: two processes died that read it: its links are not known"]
+    assert told == [f"{SITE}/killer: its links are not known: two processes died that read it"]
+
+
+def test_a_fault_of_ours_costs_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(document: Document) -> LinkedPage | None:
+        if document.url == f"{SITE}/a":
+            raise ValueError("something that nobody thought of")
+        return linked_page(document)
+
+    monkeypatch.setattr(link_working, "linked_page", faulty)
+    write(tmp_path, "a", site({"/": NAV, "/a": NAV, "/b": NAV}))
+    told: list[str] = []
+    with open_links(tmp_path / "links.db") as connection, filling(tmp_path, connection, told.append) as it:
+        assert it.read_new() == 3
+        assert {page for page, *_ in rows(connection)} == {f"{SITE}/", f"{SITE}/b"}
+    assert told == [
+        f"{SITE}/a: its links are not known: a fault of sqspider: ValueError: something that nobody thought of"
+    ]
 
 
 def test_whoever_comes_second_waits_and_says_so(tmp_path: Path) -> None:

@@ -196,10 +196,8 @@ class Filling:
         for piece, links in worked_off(self._begun(), chain([first], pieces), gone):
             self._batch.take(links, piece)
             self._captures += piece.task.captures
-            for text in links.damage.values():
-                self._tell(text)
-            for url in links.killing:
-                self._tell(f"{url}: two processes died that read it: its links are not known")
+            for why in (*links.damage.values(), *links.lost):
+                self._tell(why)
             self._on_read(self._captures)
         self._batch.commit()
         return bool(gone)
