@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,15 @@ def test_files_of_an_export_have_the_payload_of_originals(tmp_path: Path, lacks:
     )
     found = {path.name: path.read_bytes() for path in (tmp_path / "out/example.com").iterdir()}
     assert found == {"index.html": b"hello", "again": b"hello"}
+
+
+def test_captures_can_be_handed_to_several_threads(tmp_path: Path) -> None:
+    """The first that looks for an original is not the only one that may."""
+    answers = [response(message=HELLO.replace(b"hello", b"%05d" % number)) for number in range(20)]
+    (tmp_path / "a.warc.gz").write_bytes(packed([*answers, *map(revisit, answers)]))
+    again = [captured for captured in read_archive(str(tmp_path)) if captured.kind == "revisit"]
+    with ThreadPoolExecutor(4) as threads:
+        threads.submit(getattr, again[0], "original").result()
+        found = list(threads.map(lambda captured: captured.payload, again))
+    assert again[0].original is not None
+    assert found == [b"%05d" % number for number in range(20)]

@@ -10,6 +10,7 @@ read only for a revisit that lies beyond what was read.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -100,6 +101,7 @@ class Originals:
         self.on_record: Callable[[FileInfo], None] = lambda _: None  # is told of each record that is looked at
         self._files = weakref.ref(files)  # which has this
         self._held: sqlite3.Connection | None = None
+        self._reading = threading.Lock()  # one pass, also where captures are handed to several threads
 
     def spots(self, reference: Reference, revisit: Spot) -> Iterator[Spot]:
         """Where the original of a revisit may lie, which itself lies at a spot: the likeliest first."""
@@ -135,10 +137,11 @@ class Originals:
                 yield spot
 
     def _in_scratch(self, reference: Reference, revisit: Spot) -> Iterator[Spot]:
-        connection = self._connection()
-        (reached,) = connection.execute(_HOW_FAR, (revisit.file,)).fetchone() or (0,)
-        if reached <= revisit.offset:
-            self._read_on(connection)
+        with self._reading:
+            connection = self._connection()
+            (reached,) = connection.execute(_HOW_FAR, (revisit.file,)).fetchone() or (0,)
+            if reached <= revisit.offset:
+                self._read_on(connection)
         if reference.identity:
             for spot in connection.execute(_BY_IDENTITY, (_number("id", reference.identity),)).fetchall():
                 yield Spot(*spot)

@@ -16,8 +16,8 @@ def scratch() -> closing[sqlite3.Connection]:
 
 
 def opened_scratch() -> sqlite3.Connection:
-    """The same, for who closes it by letting go of it."""
-    connection = sqlite3.connect("", isolation_level=None)
+    """The same, for who closes it by letting go of it. Any thread may use it."""
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = OFF")
     return connection
