@@ -103,3 +103,9 @@ def test_what_is_not_seen_and_would_be_kept_apart_is_taken_away() -> None:
 
 def test_of_many_empty_lines_one_is_left() -> None:
     assert text_of(document("<pre>\n\na\n \n\n\n\t\nb\n\n</pre>")) == "a\n\nb"
+
+
+def test_a_row_of_a_table_that_begins_with_a_number_is_no_item() -> None:
+    """Its last cell is blank: it stays a row, and takes nothing from the one below."""
+    markup = "<table><tr><td>1.<td>&nbsp;</tr><tr><td>2.<td>b</tr></table>"
+    assert text_of(document(markup)) == "1.\n2.\tb"

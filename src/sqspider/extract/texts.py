@@ -100,7 +100,7 @@ def _with_items(text: str) -> str:
     at = text.find(" \n")
     while at >= 0:
         start = text.rfind("\n", 0, at) + 1
-        marker = text[start:at].rstrip()
+        marker = text[start:at].rstrip(" ")
         bare = marker.lstrip(" ")
         if start >= done and (bare == "*" or (bare[-1:] == "." and bare[:-1].isdecimal())):
             to_item = _TO_ITEM.match(text, at)
