@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from sqspider.archive import originals
 from sqspider.archive.cdxj import write_index
+from sqspider.archive.errors import ArchiveError
 from sqspider.archive.export_files import export_files
 from sqspider.archive.files import FileInfo, Files
 from sqspider.archive.folder import Folder
 from sqspider.archive.originals import Originals, originals_of
 from sqspider.archive.reading import captures_in, read_archive
+from sqspider.archive.scratch import opened_scratch
 from tests.archive.warcs import HELLO, NOT_MODIFIED, Made, packed, plain, response, revisit, sha1
 
 PAGE = "http://example.com/"
@@ -169,3 +173,20 @@ def test_captures_can_be_handed_to_several_threads(tmp_path: Path) -> None:
         found = list(threads.map(lambda captured: captured.payload, again))
     assert again[0].original is not None
     assert found == [b"%05d" % number for number in range(20)]
+
+
+@pytest.mark.parametrize("pages", [3, 40], ids=["for captures", "for what they are found by"])
+def test_where_there_is_no_room_to_look_it_is_said_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    def small() -> sqlite3.Connection:
+        connection = opened_scratch()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    monkeypatch.setattr(originals, "opened_scratch", small)
+    first = response()
+    many = [response(f"{PAGE}{number}") for number in range(1500)]
+    (tmp_path / "a.warc.gz").write_bytes(packed([first, *many, revisit(first)]))
+    with pytest.raises(ArchiveError, match="SQLITE_TMPDIR"):
+        payloads_of_revisits(tmp_path)

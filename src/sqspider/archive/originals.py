@@ -136,7 +136,14 @@ class Originals:
             if is_certain and self._archive.info(spot.file) is not None:  # else packed since
                 yield spot
 
-    def _in_scratch(self, reference: Reference, revisit: Spot) -> Iterator[Spot]:
+    def _in_scratch(self, reference: Reference, revisit: Spot) -> list[Spot]:
+        """Those that a database of all captures tells, which is made once it is asked."""
+        try:
+            return list(self._looked_up(reference, revisit))
+        except sqlite3.Error as error:
+            raise no_room(error) from error
+
+    def _looked_up(self, reference: Reference, revisit: Spot) -> Iterator[Spot]:
         with self._reading:
             connection = self._connection()
             (reached,) = connection.execute(_HOW_FAR, (revisit.file,)).fetchone() or (0,)
@@ -153,19 +160,16 @@ class Originals:
     def _read_on(self, connection: sqlite3.Connection) -> None:
         """Note the captures that were not looked at yet."""
         files = self._archive
-        try:
-            for info in warc_files(files, may_be_none=True):
-                known = connection.execute(_HOW_FAR, (info.name,)).fetchone()
-                if known is None or known[0] < (info.size if info.is_open else _WHOLE):
-                    connection.execute("BEGIN")
-                    try:
-                        with suppress(NoArchiveError):  # packed since: then it lies in a file that comes
-                            self._read_file(connection, files, info, 0 if known is None else known[0])
-                    finally:
-                        connection.execute("COMMIT")
-            connection.executescript(_INDEXES)  # by themselves: each is sorted once, and not changed row by row
-        except sqlite3.Error as error:
-            raise no_room(error) from error
+        for info in warc_files(files, may_be_none=True):
+            known = connection.execute(_HOW_FAR, (info.name,)).fetchone()
+            if known is None or known[0] < (info.size if info.is_open else _WHOLE):
+                connection.execute("BEGIN")
+                try:
+                    with suppress(NoArchiveError):  # packed since: then it lies in a file that comes
+                        self._read_file(connection, files, info, 0 if known is None else known[0])
+                finally:
+                    connection.execute("COMMIT")
+        connection.executescript(_INDEXES)  # by themselves: each is sorted once, and not changed row by row
 
     def _read_file(self, connection: sqlite3.Connection, files: Files, info: FileInfo, begin: int) -> None:
         """Whoever reads captures tells what is damaged; here it ends the file."""
@@ -190,6 +194,7 @@ class Originals:
     def _connection(self) -> sqlite3.Connection:
         if self._held is None:
             self._held = opened_scratch()
+            weakref.finalize(self, self._held.close)
             self._held.executescript(_TABLES)
         return self._held
 
