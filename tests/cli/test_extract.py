@@ -112,6 +112,8 @@ def test_rows_are_printed_where_no_file_is_named(sqspider: Run) -> None:
         (("pages", "--title", "--format", "parquet"), 2, "not into a pipe"),
         (("pages", "--title", "--to", "new.parquet", "--append"), 2, "cannot be gone on with"),
         (("pages", "--title", "--json"), 2, "--json: rows are printed here"),
+        (("pages", "--title", "--append"), 2, "--append is of a file: say --to FILE"),
+        (("pages", "--title", "--to", "-", "--overwrite"), 2, "--overwrite is of a file: say --to FILE"),
         (("pages", "--apply", "nowhere:rows", "--to", "new.csv"), 2, "--apply: there is no module 'nowhere'"),
         (("pages", "--apply", "broken:rows", "--to", "new.csv"), 2, "--apply: "),
         (("pages", "--title", "--status", "999x", "--to", "new.csv"), 2, "--status: "),

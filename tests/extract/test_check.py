@@ -375,6 +375,20 @@ def test_junit_counts_what_it_has(sqspider: Run, served: Site, tmp_path: Path) -
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here has no room")
+@pytest.mark.parametrize(
+    "more", [("--junit", "/dev/full"), ("--markdown", "/dev/full"), ("--junit", "/dev/full", "--json")]
+)
+def test_a_file_that_cannot_be_written_takes_no_finding_away(
+    sqspider: Run, served: Site, more: tuple[str, ...]
+) -> None:
+    served.bodies["/"] = page('<a href="/gone">g</a>')
+    done = sqspider("check", served.url, *HERE, *more)
+    assert f"{served.url}gone" in done.stdout
+    assert "/dev/full cannot be written: No space left on device" in done.stderr
+    assert done.returncode == 1
+
+
 JUNIT: dict[str, tuple[set[str], set[str]]] = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
     "testsuite": ({"name", "tests", "failures", "errors", "time", "skipped"}, {"testcase"}),

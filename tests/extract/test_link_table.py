@@ -22,6 +22,7 @@ from sqspider.extract.alone import alone
 from sqspider.extract.document import Document
 from sqspider.extract.link_keeping import Filling, LinkFileError, open_links
 from sqspider.extract.link_queries import LinkTable
+from sqspider.extract.link_table import VERSION
 from sqspider.extract.linked_page import LinkedPage, linked_page, packed, unpacked
 from sqspider.extract.pool import Pool
 from sqspider.record import Reason
@@ -204,7 +205,7 @@ def test_what_is_damaged_is_said_with_what_to_do(spoil: Callable[[Path], object]
 
 def test_a_full_disk_is_not_called_damage(tmp_path: Path) -> None:
     write(tmp_path, "a", site({"/": NAV}))
-    with pytest.raises(LinkFileError, match=r"full$"):
+    with pytest.raises(LinkFileError, match=r"full: make room there$"):
         _fill(tmp_path / "links.db")
 
 
@@ -413,17 +414,31 @@ def test_a_damaged_file_is_told_once_and_the_others_are_read(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_no_link_table_is_refused(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        connection.execute("CREATE TABLE mine (x)")
-    for name, content in (("other.db", None), ("text.db", b"not a database, but a text that is long enough" * 9)):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
+    for name, version in (("other.db", 0), ("same.db", VERSION), ("later.db", VERSION + 1)):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute("CREATE TABLE mine (x)")
+            connection.execute(f"PRAGMA user_version = {version}")
+    (tmp_path / "text.db").write_bytes(b"not a database, but a text that is long enough" * 9)
+    for name in ("other.db", "same.db", "later.db", "text.db"):
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(LinkFileError, match=name), open_links(tmp_path / name):
+        with pytest.raises(LinkFileError, match=f"{name}.*: say --links FILE") as refused, open_links(tmp_path / name):
             pass
+        assert "remove it" not in str(refused.value).partition("if it was a link table")[0]  # it may be all one has
         assert (tmp_path / name).read_bytes() == before
     with pytest.raises(LinkFileError, match="--links FILE"), open_links(tmp_path / "no" / "links.db"):
         pass
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_a_link_table_of_another_version_is_called_that(version: int, tmp_path: Path) -> None:
+    write(tmp_path, "a", site({"/": NAV}))
+    before = read(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "links.db")) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(LinkFileError, match=r"of another version.*remove it, and it is made anew"):
+        read(tmp_path)
+    (tmp_path / "links.db").unlink()
+    assert read(tmp_path) == before
 
 
 def test_the_table_is_its_owners_alone(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +179,10 @@ def test_a_person_is_told_the_same(crawled: Path, host: Site) -> None:
     assert lines[-1] == "not asked for, so not judged: 1 robots"
     counted = run(crawled, "links").stdout
     assert "URLs captured, with " in counted
+    as_json = run(crawled, "links", "--json")
+    number = json.loads(as_json.stdout)
+    assert counted == f"{number['urls']} URLs captured, with {number['links']} links\n"
+    assert as_json.stderr == ""
     orphans = run(crawled, "links", "--orphans").stdout
     assert f"{host.url}orphan  (in {host.url}sitemap.xml)\nno page links to 1 page\n" == orphans
 
@@ -313,6 +320,22 @@ def test_a_damaged_file_is_told_by_the_exit_status(tmp_path: Path, sqspider: Run
     done = sqspider("links", "--archive", str(file.parent), "--to", f"{SITE}/x")
     assert done.returncode == 1
     assert "damaged: " in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_one_that_is_ended(number: signal.Signals, tmp_path: Path) -> None:
+    file = write(tmp_path / "warcs", "one", site({f"/{page}": "<a href=/x>x</a>" for page in range(2000)}))
+    (folder := tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "sqspider", "links", "--archive", str(file), "--to", f"{SITE}/x"]
+    environment = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline()  # it is amid its answer: there is more than a pipe holds
+        assert list(folder.iterdir())
+        running.send_signal(number)
+        running.communicate()
+    assert running.returncode == 130
+    assert not list(folder.iterdir())
 
 
 def test_a_link_is_broken_whatever_is_taken_out_of_it(sqspider: Run) -> None:

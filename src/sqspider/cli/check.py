@@ -234,13 +234,16 @@ def _place(shared: Shared) -> Iterator[tuple[Path, Shared]]:
 
 
 def _write(report: Report, *, as_json: bool, junit: Path | None, markdown: Path | None) -> None:
-    for path, lines in ((junit, as_junit), (markdown, as_markdown)):
-        if path is not None:
-            write_text(path, lines(report))
     if as_json:
         print(as_json_text(report))
-        return
-    for line in as_text(report):
-        print(line)
-    if report.left is not None:
-        print(f"not whole: {report.left}", file=sys.stderr)
+    else:
+        for line in as_text(report):
+            print(line)
+        if report.left is not None:
+            print(f"not whole: {report.left}", file=sys.stderr)
+    for path, lines in (
+        (junit, as_junit),
+        (markdown, as_markdown),
+    ):  # last: where there is no room, it was told even so
+        if path is not None:
+            write_text(path, lines(report))

@@ -174,6 +174,9 @@ def _order_of(shared: Shared, source: str | None, given: dict[str, Any]) -> Orde
     to = given["to"] or STANDARD_OUTPUT
     if given["as_json"] and to == STANDARD_OUTPUT:
         raise click.UsageError("--json: rows are printed here: say --to FILE.")
+    for name in ("append", "overwrite"):
+        if given[name] and to == STANDARD_OUTPUT:
+            raise click.UsageError(f"--{name} is of a file: say --to FILE.")
     is_verified = source is None or shared.address is not None
     if is_verified and is_absent(shared):
         raise click.UsageError(f"there is no frontier {shared.frontier}: name an archive alone, or another frontier.")

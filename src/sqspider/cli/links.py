@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import tempfile
 import time
@@ -112,17 +113,25 @@ def links(
         url=said["to"] or said["from_"],
     )
     address = archive_of(shared, archive)
-    with _table(address, file, processes or 0, tells=not as_json) as (table, is_whole):
+    with unwinding_on_signals(), _table(address, file, processes or 0, tells=not as_json) as (table, is_whole):
         if question is None:
-            captured, number = table.counts()
-            print(f"{counted(captured, 'URL', 'URLs')} captured, with {counted(number, 'link', 'links')}")
-            print("ask about them with --broken, --to URL, …: `sqspider links --help` lists it", file=sys.stderr)
+            _count(table, as_json=as_json)
             return GOOD if is_whole else NOT_ALL_GOOD
         if question == "graph":
             is_good = _write_graph(table, said["graph"], asked, overwrite=said["overwrite"])
         else:
             is_good = asyncio.run(_answer(shared, archive, said["crawl"], question, table, asked, as_json))
         return GOOD if is_good and is_whole else NOT_ALL_GOOD
+
+
+def _count(table: LinkTable, *, as_json: bool) -> None:
+    """Say how much there is."""
+    captured, number = table.counts()
+    if as_json:
+        print(json.dumps({"urls": captured, "links": number}))
+        return
+    print(f"{counted(captured, 'URL', 'URLs')} captured, with {counted(number, 'link', 'links')}")
+    print("ask about them with --broken, --to URL, …: `sqspider links --help` lists it", file=sys.stderr)
 
 
 def _question(said: dict[str, Any]) -> str | None:
@@ -206,8 +215,7 @@ class _Told:
 
 def _write_graph(table: LinkTable, target: str, asked: Asked, *, overwrite: bool) -> bool:
     try:
-        with unwinding_on_signals():
-            number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
+        number = write_graph(table, target, asked.kinds, How.OVERWRITE if overwrite else How.NEW)
     except TableError as error:
         raise OutputError(error) from None
     print(f"{counted(number, 'link', 'links')} written to {target}", file=sys.stderr)

@@ -18,7 +18,7 @@ from sqspider.archive.originals import originals_of
 from sqspider.archive.reading import files_to_read
 from sqspider.extract.alone import BusyError, alone
 from sqspider.extract.cursor import Cursor
-from sqspider.extract.link_table import VERSION, LinkWriter, index, prepare
+from sqspider.extract.link_table import TABLES, VERSION, LinkWriter, index, prepare
 from sqspider.extract.link_working import Links, LinkWork
 from sqspider.extract.linked_page import LinkedPage
 from sqspider.extract.pool import Here, Pool, cores
@@ -61,8 +61,12 @@ def open_links(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _advice(error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")  # none: it is not SQLite that says it
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+    if name == "SQLITE_NOTADB":  # which may be somebody's text: only who named it knows
+        return ": say --links FILE for another place; if it was a link table, remove it, and it is made anew"
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_ERROR")):
         return ": remove it, and it is made anew from the archive"
+    if name == "SQLITE_FULL":
+        return ": make room there"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return ": somebody else writes it: try it again once he has ended"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -83,11 +87,17 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _is_prepared(connection: sqlite3.Connection, path: Path) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
-        return True
-    if version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise LinkFileError(f"{path} is no link table of this version: remove it, and it is made anew, or say --links")
-    return False
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if not version and not names:
+        return False
+    if not names >= TABLES:  # whatever its version: a frontier, say, that nobody is to remove
+        raise LinkFileError(f"{path} is no link table: say --links FILE for another place")
+    if version != VERSION:
+        raise LinkFileError(
+            f"{path} is a link table of another version: remove it, and it is made anew from the archive, or say "
+            "--links FILE for another place"
+        )
+    return True
 
 
 class Filling:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "links.db"  # its name in an archive's folder
 VERSION: Final = 2
+TABLES: Final = frozenset({"urls", "texts", "pages", "links"})  # by which it is known, in every version
 
 _SCHEMA: Final = """
 CREATE TABLE urls (
