@@ -241,9 +241,7 @@ def _write(report: Report, *, as_json: bool, junit: Path | None, markdown: Path 
             print(line)
         if report.left is not None:
             print(f"not whole: {report.left}", file=sys.stderr)
-    for path, lines in (
-        (junit, as_junit),
-        (markdown, as_markdown),
-    ):  # last: where there is no room, it was told even so
+    # Last: where there is no room for them, it was told even so.
+    for path, lines in ((junit, as_junit), (markdown, as_markdown)):
         if path is not None:
             write_text(path, lines(report))

@@ -206,7 +206,7 @@ class Filling:
         for piece, links in worked_off(self._begun(), chain([first], pieces), gone):
             self._batch.take(links, piece)
             self._captures += piece.task.captures
-            for why in (*links.damage.values(), *links.lost):
+            for why in links.lost:
                 self._tell(why)
             self._on_read(self._captures)
         self._batch.commit()

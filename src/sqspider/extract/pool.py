@@ -41,7 +41,7 @@ _ResultT = TypeVar("_ResultT", bound=Result, covariant=True)
 class Doing(Protocol[_ResultT]):
     """Does tasks."""
 
-    def do(self, task: Any) -> _ResultT:
+    def do(self, task: Task) -> _ResultT:
         """Raises :class:`ArchiveError`, :class:`FrontierError` and ``ValueError``."""
 
 

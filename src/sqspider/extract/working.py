@@ -63,7 +63,6 @@ class Result(msgspec.Struct):
     number: int
     captures: int = 0
     is_gone: bool = False  # the file was packed, or erased: nothing came of it
-    damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file, in words
 
 
 ResultT = TypeVar("ResultT", bound=Result)
@@ -75,6 +74,7 @@ class Rows(Result):
     chunks: list[bytes] = msgspec.field(default_factory=list)
     tally: Tally = msgspec.field(default_factory=Tally)
     pending: list[Pending] = msgspec.field(default_factory=list)  # whose records are open
+    damage: dict[str, str] = msgspec.field(default_factory=dict)  # by file, in words
 
 
 class Worker:
