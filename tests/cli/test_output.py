@@ -13,23 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqspider.cli import duplicates, extract_run, links
-from sqspider.cli.link_answers import Asked
+from sqspider.cli import extract_run
+from sqspider.cli.main import run
 from sqspider.cli.terminal import ESCAPED
 from sqspider.export import FIELDS
+from sqspider.extract.duplicates import Duplicates
 from sqspider.extract.harvest import Order
 from sqspider.extract.link_queries import LinkTable
 from sqspider.extract.rules import Rules
 from sqspider.frontier import FrontierSettings
 from sqspider.frontier.sqlite import SqliteFrontier
 from sqspider.tables.target import How
+from tests.archive.small_warcs import Warc
 from tests.conftest import Run
 from tests.sites import Site
 
@@ -217,13 +218,28 @@ def ended_by_a_signal() -> Iterator[Any]:
     yield from ()
 
 
-def duplicates_written(file: str, _: pytest.MonkeyPatch) -> None:
-    duplicates._write(ended_by_a_signal(), file, How.NEW)
+def an_archive(file: str) -> str:
+    """An archive beside a file: where it is."""
+    folder = Path(file).parent / "archive"
+    folder.mkdir()
+    warc = Warc("one.warc.gz")
+    (folder / warc.name).write_bytes(warc.content)
+    return str(folder)
 
 
-def graph_written(file: str, _: pytest.MonkeyPatch) -> None:
-    table = SimpleNamespace(all_links=lambda _: ended_by_a_signal())
-    links._write_graph(cast("LinkTable", table), file, Asked((), None, None, None), overwrite=False)
+def duplicates_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Duplicates, "groups", lambda _: ended_by_a_signal())
+    run(["duplicates", an_archive(file), "--to", file])
+
+
+def duplicates_printed(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Duplicates, "groups", lambda _: ended_by_a_signal())
+    run(["duplicates", an_archive(file)])
+
+
+def graph_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LinkTable, "all_links", lambda *_: ended_by_a_signal())
+    run(["links", "--archive", an_archive(file), "--graph", file])
 
 
 def sample_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +248,7 @@ def sample_written(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     extract_run._sampled(order, How.NEW, 1, extract_run.Told(order, is_quiet=True))
 
 
-@pytest.mark.parametrize("write", [duplicates_written, graph_written, sample_written])
+@pytest.mark.parametrize("write", [duplicates_written, duplicates_printed, graph_written, sample_written])
 def test_a_signal_leaves_nothing_of_what_any_command_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str, pytest.MonkeyPatch], None]
 ) -> None:
@@ -242,7 +258,7 @@ def test_a_signal_leaves_nothing_of_what_any_command_writes(
             write(str(tmp_path / "rows.jsonl"), monkeypatch)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "archive"] == []
 
 
 @pytest.mark.usefixtures("rows")

@@ -22,6 +22,7 @@ from sqspider.cli.order import row_if_named
 from sqspider.cli.output import check_new, written
 from sqspider.cli.sections import Command
 from sqspider.cli.shared import Shared, pass_shared
+from sqspider.cli.signals import unwinding_on_signals
 from sqspider.cli.wording import counted, printable
 from sqspider.extract.duplicates import Answer, Duplicates, Group, Page
 from sqspider.extract.simhash import MOST_DISTANCE
@@ -103,7 +104,7 @@ def duplicates(
     if to is not None:
         check_new("--to", to, overwrite=overwrite)
     unreadable: list[str] = []
-    with Duplicates() as found:
+    with unwinding_on_signals(), Duplicates() as found:
         if source is None:
             asyncio.run(_take(shared, found, host, crawl))
             files = _files_of(shared, archive, is_needed=near)
